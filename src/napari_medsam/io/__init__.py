@@ -1,0 +1,19 @@
+"""Reading images and labels, writing labels. No napari and no Qt: plain arrays and grids."""
+
+from napari_medsam.io.dicom import Series, find_series
+from napari_medsam.io.labels import label_path, write_labels
+from napari_medsam.io.names import names_path, read_names, write_names
+from napari_medsam.io.read import SavedLabels, read_image, read_labels
+
+__all__ = [
+    "SavedLabels",
+    "Series",
+    "find_series",
+    "label_path",
+    "names_path",
+    "read_image",
+    "read_labels",
+    "read_names",
+    "write_labels",
+    "write_names",
+]

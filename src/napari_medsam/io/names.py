@@ -1,0 +1,102 @@
+"""The table of label names beside a label file: `<stem>.tsv` with the columns of BIDS' dseg.tsv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from napari_medsam.errors import LabelsError, ReadError, WriteError
+from napari_medsam.io.atomic import replacing
+from napari_medsam.io.files import stem_of
+
+INDEX, NAME, COLOR = "index", "name", "color"
+
+
+def names_path(path: Path) -> Path:
+    """Where the name table of the label file `path` lies."""
+    return path.with_name(f"{stem_of(path)}.tsv")
+
+
+def read_names(path: str | Path) -> dict[int, str]:
+    """Label values and their names.
+
+    Parameters
+    ----------
+    path : path
+        A label file, beside which the table is looked for, or the table (.tsv) itself.
+
+    Returns
+    -------
+    dict of int to str
+        Ascending by value; empty when a label file has no table beside it.
+
+    Raises
+    ------
+    ReadError
+        There is a table that lacks the columns index and name, or an index that is no whole number.
+    """
+    table = Path(path)
+    if table.suffix.lower() != ".tsv":
+        table = names_path(table)
+        if not table.is_file():
+            return {}
+    rows = _rows(table)
+    if not rows or not {INDEX, NAME} <= set(rows[0]):
+        raise ReadError(f"{table.name} is no table of label names: it needs the columns index and name, tab-separated.")
+    at, called = rows[0].index(INDEX), rows[0].index(NAME)
+    try:
+        return dict(sorted((int(row[at]), row[called]) for row in rows[1:] if any(row)))
+    except (ValueError, IndexError) as error:
+        raise ReadError(f"{table.name} has a row without a whole-number index and a name. Correct it.") from error
+
+
+def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] | None = None) -> Path:
+    """Write the name table beside the label file `path`, whole or not at all, and return its path.
+
+    `colors` are hex strings such as "#ff8800". Tabs and line breaks in a name become spaces.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+    writer.writerow([INDEX, NAME, COLOR] if colors else [INDEX, NAME])
+    for value in sorted(names):
+        row = [str(_value(value)), _clean(names[value])]
+        writer.writerow([*row, _clean(colors.get(value, "n/a"))] if colors else row)
+    table = names_path(path)
+    with replacing(table) as file:
+        file.write(out.getvalue().encode())
+    return table
+
+
+def require_own_table(path: Path) -> None:
+    """Raise WriteError when what lies where the name table would go is something else, which must not be lost."""
+    table = names_path(path)
+    if not table.exists():
+        return
+    try:
+        read_names(table)
+    except ReadError as error:
+        raise WriteError(
+            f"{table.name} is in the way: the label names would go there, but it is no table of label names. "
+            "Choose another name for the labels, or move that file."
+        ) from error
+
+
+def _rows(table: Path) -> list[list[str]]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{table.name} could not be read as text in UTF-8. Check the file.") from error
+    return [line.split("\t") for line in text.split("\n")]
+
+
+def _clean(text: str) -> str:
+    # str.split covers every white space and line break that a reader of the table might split at
+    return " ".join(str(text).split())
+
+
+def _value(value: int) -> int:
+    if isinstance(value, bool) or int(value) != value or value < 0:
+        raise LabelsError(f"A label is a whole number from 0 upward, not {value!r}.")
+    return int(value)

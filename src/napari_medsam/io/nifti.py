@@ -1,0 +1,129 @@
+"""NIfTI in: .nii and .nii.gz to an Image in LPS millimetres. See `orient` for the order of axes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.errors import ReadError
+from napari_medsam.geometry import FloatArray
+from napari_medsam.image import Image
+from napari_medsam.io.files import reading, require_file, stem_of
+from napari_medsam.io.orient import Oriented, require_usable, source_entry, to_lps, with_time
+
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
+SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+HEADER_SIZES = (348, 540)
+GZIP = b"\x1f\x8b"
+
+
+def read_nifti(path: Path) -> Image:
+    """Read a NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+        .nii or .nii.gz, NIfTI 1 or 2, of 2 to 4 dimensions (further dimensions of one voxel are dropped).
+
+    Returns
+    -------
+    Image
+        Shape (z, y, x), (t, z, y, x), (z, y, x, 3 | 4) for colour, or two axes for a 2D file; C-contiguous, native
+        byte order. float32 when the file scales its voxels, else the stored type. LPS millimetres and seconds;
+        lengths in metres or microns are converted.
+
+    Raises
+    ------
+    ReadError
+        Missing, empty, cut off, not NIfTI, more than 4 dimensions, complex voxels, or an affine that cannot be used.
+    """
+    require_file(path)
+    _require_nifti(path)
+    with reading(path, "NIfTI"):
+        import nibabel as nib
+
+        # not memory-mapped: the file may be replaced while its image is open
+        image: Any = nib.load(path, mmap=False)
+        shape = _shape(path, image)
+        affine = np.asarray(image.affine, dtype=np.float64)
+        require_usable(affine)
+        voxels, rgb = _voxels(path, image, shape)
+        oriented = to_lps(voxels, _in_millimetres(affine, image.header), rgb=rgb)
+        del voxels
+        return _image(path, image, oriented, shape, rgb=rgb)
+
+
+def _require_nifti(path: Path) -> None:
+    """Look at the first bytes, because libraries say little about a web page with the name of an image."""
+    zipped = path.name.lower().endswith(".gz")
+    with reading(path, "NIfTI"):
+        with path.open("rb") as file:
+            head = file.read(4)
+        if zipped != (head[:2] == GZIP):
+            is_page = head[:1] == b"<"
+            found = "a web page (a download that failed)" if is_page else "not compressed" if zipped else "compressed"
+            advice = "Download it again." if is_page else f"Rename it to end in {'.nii' if zipped else '.nii.gz'}."
+            raise ReadError(f"{path.name} is {found}, against what its name says. {advice}")
+        if zipped:
+            with gzip.open(path) as inner:
+                head = inner.read(4)
+    if not any(head == n.to_bytes(4, order) for n in HEADER_SIZES for order in ("little", "big")):
+        raise ReadError(f"{path.name} does not start with a NIfTI header. Check that it is the file you meant.")
+
+
+def _shape(path: Path, image: Any) -> tuple[int, ...]:
+    """(x, y[, z[, t]]): the file's shape without trailing dimensions of one voxel beyond the third."""
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (2, 3, 4):
+        raise ReadError(
+            f"{path.name} has {len(shape)} dimensions, {shape}; images of 2 to 4 can be opened. "
+            "Save the part you need (one volume, one component) as a file of its own."
+        )
+    if min(shape) < 1:
+        raise ReadError(f"{path.name} holds no voxels: its shape is {shape}. Export it again.")
+    return shape
+
+
+def _voxels(path: Path, image: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any], bool]:
+    """(voxels in the file's order and native byte order, whether the last axis is colour)."""
+    proxy, stored = image.dataobj, image.get_data_dtype()
+    if stored.kind == "c":
+        raise ReadError(f"{path.name} has complex voxels. Save the magnitude as real numbers and open that.")
+    if stored.fields:
+        if len(shape) == 4:
+            raise ReadError(f"{path.name} is a time series in colour. Save one frame as a file of its own.")
+        colour = np.ascontiguousarray(np.asanyarray(proxy)).view((np.uint8, len(stored.fields)))
+        return colour.reshape(*shape, len(stored.fields)), True
+    scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
+    voxels = np.asarray(proxy, dtype=np.float32 if scaled else None)
+    native = np.float64 if stored.itemsize > 8 else voxels.dtype.newbyteorder("=")
+    return voxels.astype(native, copy=False).reshape(shape, order="F"), False
+
+
+def _in_millimetres(affine: FloatArray, header: Any) -> FloatArray:
+    return np.diag([*[MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)] * 3, 1.0]) @ affine
+
+
+def _image(path: Path, image: Any, oriented: Oriented, shape: tuple[int, ...], *, rgb: bool) -> Image:
+    header, array, grid = image.header, oriented.array, oriented.grid
+    more: dict[str, Any] = {
+        "header": bytes(header.binaryblock),
+        "endian": str(header.endianness),
+        "version": 2 if header.sizeof_hdr == 540 else 1,
+        "extensions": tuple((int(e.get_code()), bytes(e.get_content())) for e in header.extensions),
+        "is_labels": header.get_intent()[0] == "label" and array.dtype.kind in "iu",
+    }
+    labels, units = oriented.axis_labels, ("mm",) * len(oriented.axis_labels)
+    if len(shape) == 4:
+        step = float(header["pixdim"][4]) * SECONDS.get(header.get_xyzt_units()[1], 1.0)
+        more["time_step"] = step if np.isfinite(step) and step > 0 else 1.0
+        grid = with_time(grid, shape[3], more["time_step"])
+        labels, units = ("t", *labels), ("s", *units)
+    source = source_entry("nifti", image.affine, shape[:3], oriented, **more)
+    return Image(array, grid, rgb, stem_of(path), source, labels, units)

@@ -1,0 +1,160 @@
+"""What a user says about one object on one plane: frozen values in (row, column) pixels of that plane."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_medsam.errors import PromptError
+
+EDGE = 1e-3
+"""Corners closer than this to the edge of a pixel (in pixels) count as on it; Shapes layers store float32."""
+
+
+class PromptKind(Enum):
+    """The kinds of prompt that a model may take."""
+
+    BOX = "box"
+    POINT = "point"
+    STROKE = "stroke"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A click: a position in pixels, the centre of a pixel at the integer."""
+
+    row: float
+    column: float
+    positive: bool = True
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        """The (row, column) of the pixel that holds the point."""
+        return int(np.floor(self.row + 0.5)), int(np.floor(self.column + 0.5))
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open range of pixels: rows `row0` to `row1 - 1`, columns `column0` to `column1 - 1`."""
+
+    row0: int
+    column0: int
+    row1: int
+    column1: int
+
+    def __post_init__(self) -> None:
+        if self.row1 - self.row0 < 2 or self.column1 - self.column0 < 2:
+            size = f"{max(self.row1 - self.row0, 0)} x {max(self.column1 - self.column0, 0)}"
+            raise PromptError(f"The box covers {size} pixels; draw one of at least 2 x 2.")
+
+    @classmethod
+    def around(cls, plane_points: ArrayLike) -> Box:
+        """The box of all pixels that the bounds of (k, 2) plane positions touch."""
+        points = np.asarray(plane_points, dtype=np.float64)
+        if not np.isfinite(points).all():
+            raise PromptError("The box has a corner at NaN or infinity; delete it and draw it again.")
+        row0, column0 = np.floor(points.min(axis=0) + 0.5 + EDGE)
+        row1, column1 = np.ceil(points.max(axis=0) + 0.5 - EDGE)
+        return cls(int(row0), int(column0), int(row1), int(column1))
+
+    @property
+    def outline(self) -> NDArray[np.float64]:
+        """The four corners on the outer edges of the pixels, (4, 2), going round; inverse of `around`."""
+        top, left, bottom, right = self.row0 - 0.5, self.column0 - 0.5, self.row1 - 0.5, self.column1 - 0.5
+        return np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """What selects the box from a plane."""
+        return slice(self.row0, self.row1), slice(self.column0, self.column1)
+
+    def clipped(self, shape: tuple[int, int]) -> Box:
+        """The part of the box inside a plane of `shape`; PromptError when there is none."""
+        rows = max(self.row0, 0), min(self.row1, shape[0])
+        columns = max(self.column0, 0), min(self.column1, shape[1])
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:
+            size = f"{shape[0]} x {shape[1]}"
+            raise PromptError(f"The box lies outside the image of {size} pixels; delete it and draw it on the image.")
+        return Box(rows[0], columns[0], rows[1], columns[1])
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A drawn line through plane positions, one pixel wide."""
+
+    points: tuple[tuple[float, float], ...]
+    positive: bool = True
+
+    def pixels(self, shape: tuple[int, int]) -> NDArray[np.intp]:
+        """The (k, 2) pixels of a plane of `shape` that the line passes through."""
+        at = np.array(self.points, dtype=np.float64)
+        if len(at) > 1:
+            at = np.concatenate([_between(a, b) for a, b in itertools.pairwise(at)])
+        pixels = np.unique(np.floor(at + 0.5).astype(np.intp), axis=0)
+        inside = ((pixels >= 0) & (pixels < shape)).all(axis=1)
+        return np.asarray(pixels[inside])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All prompts of one object on one plane."""
+
+    box: Box | None = None
+    points: tuple[Point, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.box is not None or bool(self.points) or bool(self.strokes)
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """Which kinds are present."""
+        present = {PromptKind.BOX: self.box is not None, PromptKind.POINT: self.points, PromptKind.STROKE: self.strokes}
+        return frozenset(kind for kind, there in present.items() if there)
+
+    def fitted(self, shape: tuple[int, int]) -> Prompts:
+        """The same prompts checked against a plane of `shape`: the box clipped, all else inside.
+
+        Raises
+        ------
+        PromptError
+            Nothing was drawn, nothing says where the object is, or a prompt lies outside the image.
+        """
+        if not self:
+            raise PromptError("There is no prompt on this slice. Draw a box, or click a point on the object.")
+        signs = [p.positive for p in self.points] + [s.positive for s in self.strokes]
+        if self.box is None and not any(signs):
+            raise PromptError("Only negative prompts are here. Add a box, or a positive point on the object.")
+        for point in self.points:
+            _require_inside(point, shape)
+        for stroke in self.strokes:
+            if not len(stroke.pixels(shape)):
+                raise PromptError("A stroke lies outside the image; delete it and draw it on the image.")
+        return self if self.box is None else replace(self, box=self.box.clipped(shape))
+
+    def transposed(self) -> Prompts:
+        """The same prompts with rows and columns exchanged."""
+        box = self.box and Box(self.box.column0, self.box.row0, self.box.column1, self.box.row1)
+        points = tuple(Point(p.column, p.row, p.positive) for p in self.points)
+        strokes = tuple(Stroke(tuple((c, r) for r, c in s.points), s.positive) for s in self.strokes)
+        return Prompts(box, points, strokes)
+
+
+def _require_inside(point: Point, shape: tuple[int, int]) -> None:
+    if not np.isfinite((point.row, point.column)).all():
+        raise PromptError("A point lies at NaN or infinity; delete it and click again.")
+    row, column = point.pixel
+    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+        raise PromptError(
+            f"The point at row {point.row:.1f}, column {point.column:.1f} lies outside the image of "
+            f"{shape[0]} x {shape[1]} pixels; delete it or move it onto the image."
+        )
+
+
+def _between(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    steps = int(np.ceil(np.abs(b - a).max() * 2)) + 1
+    return a + (b - a) * np.linspace(0, 1, max(steps, 2))[:, None]

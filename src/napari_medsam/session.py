@@ -1,0 +1,336 @@
+"""The document of one image: what is proposed, what is accepted, and how to ask for masks.
+
+`Session` is the one mutable object. Everything that enters or leaves it is frozen: a `Request` goes to `run`, which
+is pure and may run on any thread; its `Response` is taken only while its ticket is the newest of its draft.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.embeddings import EmbeddingStore, content_key
+from napari_medsam.errors import GeometryError, LabelsError, MedsamError, ModelError
+from napari_medsam.geometry import Plane
+from napari_medsam.image import Image
+from napari_medsam.intensity import Window, WindowedArray, sample, suggest_window, to_uint8
+from napari_medsam.labels import ArrayLabels, LabelStore
+from napari_medsam.masks import BoolArray, Overlap, paintable
+from napari_medsam.models.base import Prediction, Segmenter
+from napari_medsam.models.registry import DEFAULT
+from napari_medsam.prompts import Prompts
+
+_tickets = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model, complete in itself.
+
+    Parameters
+    ----------
+    ticket : int
+        From one global counter; a later request has a higher one.
+    draft : str
+        Key of the draft that asks.
+    plane : Plane
+    prompts : Prompts
+        Empty to encode the plane only, ahead of a prompt.
+    model : str
+        Short name of the model.
+    pixels : callable
+        Gives the uint8 plane. Holds a copy for arrays in memory; reads the slice when called for lazy ones.
+    """
+
+    ticket: int
+    draft: str
+    plane: Plane
+    prompts: Prompts
+    model: str
+    pixels: Callable[[], NDArray[np.uint8]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Response:
+    """The answer to a request: a prediction, or the error that prevented it (or neither, when only encoded)."""
+
+    request: Request
+    prediction: Prediction | None = None
+    error: MedsamError | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A proposed object on one plane, not yet in the labels."""
+
+    key: str
+    plane: Plane
+    prompts: Prompts
+    ticket: int = 0
+    prediction: Prediction | None = None
+    candidate: int = 0
+    error: MedsamError | None = None
+    wanted: bool = False
+    """Whether it was accepted before its prediction arrived."""
+
+    @property
+    def mask(self) -> BoolArray | None:
+        """The candidate mask in use, (rows, columns); None while there is none."""
+        return None if self.prediction is None else np.asarray(self.prediction.masks[self.candidate])
+
+    @property
+    def score(self) -> float | None:
+        """The score of the candidate in use; None while there is none."""
+        return None if self.prediction is None else float(self.prediction.scores[self.candidate])
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What an accept wrote: `pixels` changed on `plane` for the object `value`."""
+
+    key: str
+    value: int
+    plane: Plane
+    pixels: int
+
+
+def run(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Response:
+    """Answer a request. Pure but for the store; errors come back in the response, none is raised."""
+    try:
+        return Response(request, _predict(request, segmenter, store))
+    except MedsamError as error:
+        return Response(request, error=error)
+    except MemoryError:
+        return Response(request, error=ModelError("Not enough memory for this slice. Close other data and try again."))
+    except Exception as error:
+        text = f"The model {request.model!r} failed on this slice ({type(error).__name__}: {error}). Please report it."
+        failure = ModelError(text)
+        failure.__cause__ = error
+        return Response(request, error=failure)
+
+
+def _predict(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Prediction | None:
+    if request.prompts:
+        segmenter.spec.check(request.prompts)
+    pixels = request.pixels()
+    prompts = request.prompts.fitted((pixels.shape[0], pixels.shape[1])) if request.prompts else request.prompts
+    key = content_key(pixels, segmenter.spec.digest)
+    embedding = store.get(key)
+    if embedding is None:
+        embedding = segmenter.encode(pixels)
+        store.put(key, embedding)
+    return segmenter.decode(embedding, prompts) if prompts else None
+
+
+class Session:
+    """The document of one image. Not thread-safe: use it from one thread, and `run` from any.
+
+    Parameters
+    ----------
+    image : Image
+    window : Window, optional
+        Intensities to show to the model; suggested from a sample of the image when left out.
+    model : str
+        Short name of the model, as in `models.registry`.
+    labels : LabelStore, optional
+        Where accepted masks go; new, empty labels on the image's grid when left out.
+    names : mapping of int to str, optional
+        Names of objects that exist already.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        window: Window | None = None,
+        model: str = DEFAULT,
+        labels: LabelStore | None = None,
+        names: Mapping[int, str] | None = None,
+    ) -> None:
+        self.image = image
+        self.window = suggest_window(sample(image.data))[1] if window is None else window
+        self.model = model
+        self.overlap = Overlap.KEEP
+        self.target: int | None = None
+        self.new_name = ""
+        self.names: dict[int, str] = dict(names or {})
+        self.drafts: dict[str, Draft] = {}
+        self._retired: dict[int, str] = {}
+        self._touched: dict[int, set[Plane]] = {}
+        self._labels: LabelStore = ArrayLabels.empty(image.grid.shape)
+        self.labels = self._labels if labels is None else labels
+
+    @property
+    def labels(self) -> LabelStore:
+        """Where accepted masks go. Setting it checks that it has the image's shape."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: LabelStore) -> None:
+        if labels.shape != self.image.grid.shape:
+            raise LabelsError(
+                f"The labels have {labels.shape} voxels and the image {self.image.grid.shape}; "
+                "choose labels of the same image, or new ones."
+            )
+        self._labels = labels
+        self._touched.clear()
+        self._retired.clear()
+
+    @property
+    def seen(self) -> WindowedArray:
+        """The whole image as the model sees it, computed slice by slice when indexed."""
+        return WindowedArray(self.image.data, lambda: self.window)
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def ask(self, plane: Plane, prompts: Prompts, key: str = "0") -> Request:
+        """Propose an object (or change the proposal `key`), and make the request for its mask.
+
+        Raises
+        ------
+        GeometryError
+            The plane does not lie in the image.
+        """
+        plane.check(self.image.grid.shape)
+        before = self.drafts.get(key)
+        request = self._request(plane, prompts, key)
+        if before is None or before.plane != plane:
+            before = Draft(key, plane, prompts)
+        self.drafts[key] = replace(before, prompts=prompts, ticket=request.ticket, error=None)
+        return request
+
+    def warm(self, plane: Plane) -> Request:
+        """The request that encodes `plane` ahead of a prompt."""
+        plane.check(self.image.grid.shape)
+        return self._request(plane, Prompts(), "")
+
+    def update(self, drawn: Iterable[tuple[str, Plane, Prompts]]) -> list[Request]:
+        """Make the drafts be what is `drawn`, and return requests for those that are new or changed.
+
+        Drafts that were accepted before their answer came stay until it comes.
+        """
+        now = {key: (plane, prompts) for key, plane, prompts in drawn}
+        self.drafts = {key: d for key, d in self.drafts.items() if key in now or d.wanted}
+        changed = [key for key, what in now.items() if not self._holds(key, what)]
+        return [self.ask(*now[key], key) for key in changed]
+
+    def ask_again(self) -> list[Request]:
+        """Requests for every draft, after the window, the model or the image has changed."""
+        return [self.ask(d.plane, d.prompts, d.key) for d in self.drafts.values()]
+
+    def receive(self, response: Response) -> bool:
+        """Take an answer; False when it is late: its draft is gone or has asked again since."""
+        draft = self.drafts.get(response.request.draft)
+        if draft is None or draft.ticket != response.request.ticket:
+            return False
+        prediction = response.prediction
+        chosen = 0 if prediction is None else prediction.chosen
+        self.drafts[draft.key] = replace(draft, prediction=prediction, candidate=chosen, error=response.error)
+        return True
+
+    def next_candidate(self, key: str) -> Draft:
+        """Turn to the draft's next alternative mask, after the last the first again."""
+        draft = self.drafts[key]
+        if draft.prediction is not None:
+            draft = replace(draft, candidate=(draft.candidate + 1) % len(draft.prediction.masks))
+            self.drafts[key] = draft
+        return draft
+
+    # -- accepting ---------------------------------------------------------------------------------------------
+
+    def accept(self, key: str = "0") -> Accepted | None:
+        """Write the draft's mask into the labels, on its own slice only, as one undo step.
+
+        A draft whose answer is still on its way is marked, and None is returned: accept it again when it arrived.
+
+        Raises
+        ------
+        LabelsError
+            The value cannot be stored, or all pixels of the mask belong to other objects. The draft is kept.
+        """
+        draft = self.drafts[key]
+        if draft.error is not None:
+            raise draft.error
+        if draft.mask is None:
+            self.drafts[key] = replace(draft, wanted=True)
+            return None
+        value = self.next_value() if self.target is None else self.target
+        where = paintable(self.labels.read(draft.plane), draft.mask, value, self.overlap)
+        if draft.mask.any() and not where.any():
+            self._refuse_hidden(draft, value)
+        self.labels.write(draft.plane, where, value)
+        self._remember(value, draft.plane)
+        del self.drafts[key]
+        return Accepted(key, value, draft.plane, int(np.count_nonzero(where)))
+
+    def next_value(self) -> int:
+        """The value of the next new object: one above all that are in use or named."""
+        return max(self.labels.highest(), max(self.names, default=0)) + 1
+
+    def undo(self) -> None:
+        """Take back the last change of the labels, whoever made it."""
+        self.labels.undo()
+        self._refresh_names()
+
+    def redo(self) -> None:
+        """Do the last undone change of the labels again."""
+        self.labels.redo()
+        self._refresh_names()
+
+    def rename(self, value: int, name: str) -> None:
+        """Give an object a name."""
+        if value < 1:
+            raise LabelsError(f"Objects have values from 1; {value} is background.")
+        self.names[value] = name
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _request(self, plane: Plane, prompts: Prompts, key: str) -> Request:
+        image, window = self.image, self.window
+        if image.lazy:
+            return Request(next(_tickets), key, plane, prompts, self.model, lambda: _seen(image, plane, window))
+        pixels = _seen(image, plane, window)
+        return Request(next(_tickets), key, plane, prompts, self.model, lambda: pixels)
+
+    def _holds(self, key: str, what: tuple[Plane, Prompts]) -> bool:
+        draft = self.drafts.get(key)
+        return draft is not None and (draft.plane, draft.prompts) == what
+
+    def _refuse_hidden(self, draft: Draft, value: int) -> None:
+        under = np.unique(self.labels.read(draft.plane)[draft.mask])
+        if set(under.tolist()) <= {value}:
+            return
+        named = ", ".join(self.names.get(v, str(v)) for v in under.tolist() if v != value)
+        raise LabelsError(
+            f"Every pixel of the mask belongs to other objects ({named}). Choose to overwrite them, or undo them first."
+        )
+
+    def _remember(self, value: int, plane: Plane) -> None:
+        self._touched.setdefault(value, set()).add(plane)
+        if value not in self.names:
+            self.names[value] = self.new_name or f"object {value}"
+            self.new_name = ""
+
+    def _refresh_names(self) -> None:
+        """Hide the names of objects whose accepted slices are all undone, and show those that are back."""
+        for value, planes in self._touched.items():
+            here = any((self.labels.read(plane) == value).any() for plane in planes)
+            if here and value in self._retired:
+                self.names[value] = self._retired.pop(value)
+            elif not here and value in self.names:
+                self._retired[value] = self.names.pop(value)
+        if self.target is not None and self.target in self._retired:
+            self.target = None
+
+
+def _seen(image: Image, plane: Plane, window: Window) -> NDArray[np.uint8]:
+    try:
+        return to_uint8(image.plane(plane), window)
+    except MedsamError:
+        raise
+    except Exception as error:
+        raise GeometryError(f"Slice {dict(plane.index)} of {image.name!r} could not be read: {error}.") from error

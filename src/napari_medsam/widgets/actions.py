@@ -1,0 +1,58 @@
+"""The actions with keys: listed and editable in Preferences > Shortcuts, and in the command palette."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from napari_medsam.widgets.compat import register_shortcut, unwrapped
+from napari_medsam.widgets.controller import Controller
+from napari_medsam.widgets.controllers import controller_of
+
+
+@dataclass(frozen=True)
+class Action:
+    """A named action on a controller, with its default key."""
+
+    name: str
+    title: str
+    key: str
+    act: Callable[[Controller], Any]
+
+
+ACTIONS = (
+    Action("box", "Draw a box prompt", "G", lambda c: c.draw("box")),
+    Action("point", "Click point prompts", "H", lambda c: c.draw("point")),
+    Action("accept", "Accept the proposed mask", "J", lambda c: c.accept()),
+    Action("clear", "Clear proposals and prompts", "K", lambda c: c.clear()),
+    Action("next_mask", "Next alternative mask", "N", lambda c: c.next_candidate()),
+    Action("undo", "Undo in the labels", "Control-Z", lambda c: c.undo()),
+    Action("redo", "Redo in the labels", "Control-Shift-Z", lambda c: c.redo()),
+)
+"""G H J K N are free in napari's viewer and its layers; undo and redo have no viewer binding there."""
+
+
+def key_of(name: str) -> str:
+    """The default key of an action."""
+    return next(action.key for action in ACTIONS if action.name == name)
+
+
+def perform(name: str, viewer: Any) -> None:
+    """Do an action in a viewer; nothing happens when no dock is open there."""
+    controller = controller_of(unwrapped(viewer))
+    if controller is not None:
+        next(action for action in ACTIONS if action.name == name).act(controller)
+
+
+def register_actions() -> None:
+    """List all actions with napari. Doing it again changes nothing."""
+    for action in ACTIONS:
+        register_shortcut(f"napari-medsam:{action.name}", _command(action.name), action.title, action.key)
+
+
+def _command(name: str) -> Callable[[Any], None]:
+    def command(viewer: Any) -> None:
+        perform(name, viewer)
+
+    return command

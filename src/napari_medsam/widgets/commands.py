@@ -1,0 +1,55 @@
+"""The commands of the manifest: the same actions as the keys, for the command palette."""
+
+from __future__ import annotations
+
+from napari.viewer import Viewer
+
+from napari_medsam.widgets.actions import perform
+
+OURS = "napari-medsam"
+PATTERNS = ("*.nii", "*.nii.gz")
+
+
+def draw_box(viewer: Viewer) -> None:
+    """Make the box tool ready."""
+    perform("box", viewer)
+
+
+def click_points(viewer: Viewer) -> None:
+    """Make the point tool ready."""
+    perform("point", viewer)
+
+
+def accept(viewer: Viewer) -> None:
+    """Write the proposals into the labels."""
+    perform("accept", viewer)
+
+
+def clear(viewer: Viewer) -> None:
+    """Take proposals and prompts away."""
+    perform("clear", viewer)
+
+
+def next_mask(viewer: Viewer) -> None:
+    """Turn to the next alternative mask."""
+    perform("next_mask", viewer)
+
+
+def undo(viewer: Viewer) -> None:
+    """Take back the last change of the labels."""
+    perform("undo", viewer)
+
+
+def redo(viewer: Viewer) -> None:
+    """Do the last undone change again."""
+    perform("redo", viewer)
+
+
+def use_reader() -> None:
+    """Make this plugin napari's reader for NIfTI; napari's own drops the spacing, and "remember" stores `*.gz`."""
+    from napari.settings import get_settings
+    from napari.utils.notifications import show_info
+
+    plugins = get_settings().plugins
+    plugins.extension2reader = {**plugins.extension2reader, **dict.fromkeys(PATTERNS, OURS)}
+    show_info("NIfTI files now open with napari-medsam. Change it in Preferences > Plugins.")

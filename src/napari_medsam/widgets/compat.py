@@ -1,0 +1,37 @@
+"""The one place for napari functions that are not documented as public."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+
+def unwrapped(viewer: Any) -> Any:
+    """The viewer itself behind the proxy that napari hands to plugins, whose layers are not `is`-equal."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def register_shortcut(name: str, command: Callable[[Any], None], title: str, key: str) -> None:
+    """List a viewer action in Preferences > Shortcuts, with `key` unless the user chose another.
+
+    `napari.utils.action_manager` has no underscore but is undocumented; without it the buttons still work.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        import napari
+        from napari.settings import get_settings
+        from napari.utils.action_manager import action_manager
+
+        action_manager.register_action(name, command, title, napari.Viewer)
+        if name not in get_settings().shortcuts.shortcuts:
+            action_manager.bind_shortcut(name, key)
+
+
+def setting(name: str, default: Any) -> Any:
+    """A value of the plugin's own page in Preferences (`proposals.<name>`), or `default` where there is none."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        return getattr(get_plugin_settings("napari-medsam").proposals, name)
+    except (ImportError, AttributeError, KeyError, ValueError):
+        return default

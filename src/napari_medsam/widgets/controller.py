@@ -1,0 +1,309 @@
+"""The bridge between a viewer and its sessions: every choice and action of the dock, the keys and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_medsam.errors import ImageError, LabelsError, MedsamError
+from napari_medsam.masks import Overlap
+from napari_medsam.models import registry
+from napari_medsam.models.base import Segmenter
+from napari_medsam.session import Session
+from napari_medsam.widgets.coordinates import View
+from napari_medsam.widgets.layer_image import image_of
+from napari_medsam.widgets.proposals import Proposals
+from napari_medsam.widgets.seen import SeenLayer
+from napari_medsam.widgets.workspace import Workspace, open_workspace
+
+TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
+NO_IMAGE = "There is no image to work on. Open one, or take File > Open Sample > napari-medsam."
+
+
+class Controller(QObject):
+    """All that can be done in one viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    load : callable
+        Makes a model from its short name; called off the GUI thread.
+    """
+
+    changed = Signal()
+    """Something that the panels show has changed."""
+    said = Signal(str, str)
+    """A line for the status, and its kind: ready, busy or error."""
+
+    def __init__(self, viewer: Any, load: Callable[[str], Segmenter] = registry.load) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.model = registry.DEFAULT
+        self.status = ("Choose an image, then draw a box (G).", "ready")
+        self.proposals = Proposals(viewer, load)
+        self.seen = SeenLayer(viewer)
+        self._shelf: dict[Any, Workspace] = {}
+        self._closed = False
+        self.proposals.changed.connect(self.changed)
+        self.proposals.said.connect(self.say)
+        self.proposals.failed.connect(self.complain)
+        self._follow_viewer(connect=True)
+
+    @property
+    def work(self) -> Workspace | None:
+        """The workspace of the image in use."""
+        return self.proposals.work
+
+    @property
+    def image(self) -> Any:
+        """The Image layer in use, None for none."""
+        return None if self.work is None else self.work.layer
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the image in use."""
+        return None if self.work is None else self.work.session
+
+    # -- choices -----------------------------------------------------------------------------------------------
+
+    def choose_image(self, layer: Any) -> None:
+        """Work on an Image layer (None for none). What was proposed on the last one is there again on return."""
+        if layer is self.image:
+            return
+        self._put_aside()
+        if layer is not None:
+            self._try(lambda: self._open(layer))
+        self.changed.emit()
+
+    def choose_window(self, name: str, low: float = 0.0, high: float = 1.0) -> None:
+        """Use a preset, percentiles, the layer's contrast, or typed bounds; see `WindowChoice.choose`."""
+        work = self.work
+        if work is not None:
+            self._try(lambda: work.window_choice.choose(name, low, high))
+            self._use_window(work)
+
+    def choose_model(self, name: str) -> None:
+        """Use another model; proposals are asked again."""
+        self.model = registry.row(name).name
+        if self.session is not None and self.session.model != name:
+            self.session.model = name
+            self.proposals.submit(self.session.ask_again())
+        self.changed.emit()
+
+    def choose_labels(self, layer: Any) -> None:
+        """Continue an existing Labels layer, or (None) start a new one at the next accept."""
+        work = self.work
+        if work is not None:
+            self._try(lambda: work.target.choose(layer))
+
+    def choose_object(self, value: int | None) -> None:
+        """Add accepted masks to the object `value`, or (None) make a new object each time."""
+        if self.session is not None:
+            self.session.target = value
+            self.changed.emit()
+
+    def choose_overlap(self, overlap: Overlap) -> None:
+        """Keep other objects under a new mask, or overwrite them."""
+        if self.session is not None:
+            self.session.overlap = overlap
+
+    def choose_prompts(self, shapes: Any = None, points: Any = None) -> None:
+        """Also take prompts from the user's own Shapes and Points layers (None for the plugin's only)."""
+        self.proposals.follow_user_layers(shapes, points)
+
+    def name_object(self, name: str) -> None:
+        """Name the object that is continued, or the next new one."""
+        work = self.work
+        if work is None:
+            return
+        if work.session.target is None:
+            work.session.new_name = name
+        elif name:
+            work.session.rename(work.session.target, name)
+            work.target.show_names()
+        self.changed.emit()
+
+    def show_seen(self, *, visible: bool) -> None:
+        """Show or hide exactly what the model sees, as a layer of its own."""
+        if self.work is not None and visible:
+            self.seen.show(self.work.layer, self.work.session)
+        else:
+            self.seen.remove()
+
+    # -- actions -----------------------------------------------------------------------------------------------
+
+    def draw(self, kind: str) -> None:
+        """Make the box or the point tool ready; `kind` is "box" or "point"."""
+        if self.work is None:
+            self.complain(ImageError(NO_IMAGE))
+            return
+        if self._try(View(self.viewer, self.work.layer).plane) is not None:
+            self.proposals.layers.use(kind)
+
+    def accept(self) -> None:
+        """Write every proposal into the labels, one undo step each."""
+        if self.session is None or not self.session.drafts:
+            self.say("Nothing to accept. Draw a box (G) or click a point (H) first.")
+            return
+        for key in list(self.session.drafts):
+            self.proposals.accept(key)
+
+    def clear(self) -> None:
+        """Take all proposals and the plugin's own prompts away."""
+        self.proposals.clear()
+        self.say("Proposals cleared.")
+
+    def undo(self) -> None:
+        """Take back the last change of the labels: an accepted mask or a painted stroke."""
+        if self.work is not None:
+            self.work.session.undo()
+            self.work.target.show_names()
+            self.changed.emit()
+
+    def redo(self) -> None:
+        """Do the last undone change again."""
+        if self.work is not None:
+            self.work.session.redo()
+            self.work.target.show_names()
+            self.changed.emit()
+
+    def next_candidate(self) -> None:
+        """Turn to the next alternative mask of the selected proposal."""
+        if self.work is not None and self.work.draft is not None:
+            self.work.session.next_candidate(self.work.selected)
+            self.proposals.show()
+
+    def recompute(self) -> None:
+        """Read the image again (after it was edited in place), and ask for all proposals anew."""
+        self._replace_image()
+
+    def labels_to_save(self) -> Any:
+        """The Labels layer in use; LabelsError when nothing was accepted yet."""
+        layer = None if self.work is None else self.work.target.layer
+        if layer is None:
+            raise LabelsError("There are no labels to save yet. Draw a box and accept its mask first.")
+        return layer
+
+    def say(self, text: str, kind: str = "ready") -> None:
+        """Put a line into the status."""
+        self.status = (text, kind)
+        self.said.emit(text, kind)
+
+    def complain(self, error: Exception) -> None:
+        """Show an error in the status and as a notice; nothing else changes."""
+        from napari.utils.notifications import show_warning
+
+        self.say(str(error), "error")
+        show_warning(str(error))
+
+    def close(self) -> None:
+        """Stop the lane and let go of the viewer; layers stay as they are."""
+        if not self._closed:
+            self._closed = True
+            self._follow_image(connect=False)
+            self._follow_viewer(connect=False)
+            self.proposals.close()
+            self._shelf.clear()
+
+    # -- image -------------------------------------------------------------------------------------------------
+
+    def _open(self, layer: Any) -> None:
+        work = self._shelf.pop(layer, None)
+        if work is None:
+            work = open_workspace(self.viewer, layer, self.model)
+        work.session.model = self.model
+        self.proposals.open(work)
+        self._follow_image(connect=True)
+        self.say("Ready. Draw a box (G) or click a point (H).")
+
+    def _put_aside(self) -> None:
+        work = self.work
+        self.seen.remove()
+        self._follow_image(connect=False)
+        self.proposals.put_aside()
+        if work is not None:
+            self._shelf[work.layer] = work
+
+    def _replace_image(self, event: Any = None) -> None:
+        """The layer's pixels or transform changed: the same voxels are asked again, another shape starts anew."""
+        work = self.work
+        if work is None:
+            return
+        image = self._try(lambda: image_of(work.layer))
+        if image is None:
+            return
+        if image.grid.shape != work.session.image.grid.shape:
+            self._put_aside()
+            self._shelf.pop(work.layer)
+            self.choose_image(work.layer)
+            self.complain(ImageError(f"{image.name!r} now has {image.grid.shape} voxels; its prompts were dropped."))
+            return
+        work.session.image = image
+        self.proposals.place()
+        self.seen.refresh()
+        self.proposals.submit(work.session.ask_again())
+
+    def _use_window(self, work: Workspace) -> None:
+        if work.session.window != work.window_choice.window:
+            work.session.window = work.window_choice.window
+            self.seen.refresh()
+            self.proposals.submit(work.session.ask_again())
+            self.proposals.warm_soon()
+        self.changed.emit()
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def _follow_viewer(self, *, connect: bool) -> None:
+        dims = self.viewer.dims.events
+        _wire(((self.viewer.layers.events.removed, self._on_removed),), connect=connect)
+        _wire(((e, self._on_dims) for e in (dims.point, dims.order, dims.ndisplay)), connect=connect)
+
+    def _follow_image(self, *, connect: bool) -> None:
+        if self.image is None:
+            return
+        events = self.image.events
+        _wire(((events.data, self._replace_image), (events.contrast_limits, self._on_contrast)), connect=connect)
+        _wire(((getattr(events, name), self._replace_image) for name in TRANSFORM_EVENTS), connect=connect)
+
+    def _on_removed(self, event: Any) -> None:
+        layer, work = event.value, self.work
+        if work is not None and layer is work.layer:
+            self.choose_image(None)
+            self.say("The image was removed. Choose another one.")
+        elif work is not None and layer is work.target.layer:
+            work.target.forget()
+            self.changed.emit()
+        elif layer is self.proposals.user_shapes:
+            self.choose_prompts(None, self.proposals.user_points)
+        elif layer is self.proposals.user_points:
+            self.choose_prompts(self.proposals.user_shapes, None)
+        elif self.proposals.layers.owns(layer):
+            self.proposals.place()
+            self.proposals.read_soon()
+        self._shelf.pop(layer, None)
+
+    def _on_dims(self, event: Any = None) -> None:
+        if self.viewer.dims.ndisplay == 3:
+            self.proposals.layers.rest()
+        else:
+            self.proposals.warm_soon()
+
+    def _on_contrast(self, event: Any = None) -> None:
+        if self.work is not None and self.work.window_choice.follows_layer:
+            self.choose_window(self.work.window_choice.name)
+
+    def _try(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except MedsamError as error:
+            self.complain(error)
+            return None
+        finally:
+            self.changed.emit()
+
+
+def _wire(pairs: Any, *, connect: bool) -> None:
+    for emitter, slot in pairs:
+        emitter.connect(slot) if connect else emitter.disconnect(slot)

@@ -1,0 +1,204 @@
+"""The one narrow dock: panels top to bottom in the order of work, over the viewer's controller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_medsam.errors import LabelsError
+from napari_medsam.masks import Overlap
+from napari_medsam.models import registry
+from napari_medsam.widgets.actions import key_of, register_actions
+from napari_medsam.widgets.compat import unwrapped
+from napari_medsam.widgets.controller import Controller
+from napari_medsam.widgets.controllers import attach, detach
+from napari_medsam.widgets.panels import (
+    LayerCombo,
+    ObjectPanel,
+    ProposalPanel,
+    StatusLine,
+    WindowPanel,
+    button,
+    side_by_side,
+)
+from napari_medsam.widgets.saving import save_in_background
+
+if TYPE_CHECKING:
+    import napari
+
+
+class SegmentDock(QWidget):
+    """Prompt segmentation: choose an image, draw a box or click points, accept, save.
+
+    Every dock of one viewer shows the same controller, so opening it twice does no harm.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        viewer = unwrapped(napari_viewer)
+        register_actions()
+        self.controller: Controller = attach(viewer)
+        self._make_parts()
+        self._lay_out()
+        self._connect()
+        # a slot of this widget would be gone by the time `destroyed` is sent
+        self.destroyed.connect(partial(detach, self.controller))
+        self._adopt_image()
+        self.refresh()
+        self.status.show_line(*self.controller.status)
+
+    def refresh(self) -> None:
+        """Show the state of the controller and the layers that there are."""
+        layers, c, work = _Layers(self.controller), self.controller, self.controller.work
+        self.image.offer(layers.images(), c.image)
+        self.labels.offer(layers.labels(), work.target.layer if work else None)
+        self.shapes.offer(layers.of_kind("shapes"), c.proposals.user_shapes)
+        self.points.offer(layers.of_kind("points"), c.proposals.user_points)
+        self.model.setCurrentText(registry.row(c.model).title)
+        if work is not None:
+            session = work.session
+            self.window_panel.setValue(work.window_choice.name, session.window, seen=c.seen.layer is not None)
+            self.objects.setValue(session.names, session.target, session.new_name)
+            self.overlap.setCurrentText(session.overlap.value)
+        draft = work.draft if work else None
+        count = len(draft.prediction.masks) if draft and draft.prediction else 0
+        self.proposal.setValue(draft.score if draft else None, draft.candidate if draft else 0, count)
+        for widget in self._needs_image:
+            widget.setEnabled(c.session is not None)
+
+    def save_as(self) -> None:
+        """Ask for a file and save the labels there."""
+        try:
+            layer = self.controller.labels_to_save()
+        except LabelsError as error:
+            self.controller.complain(error)
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Save labels", f"{layer.name}.nii.gz", "NIfTI (*.nii.gz *.nii)")
+        if path:
+            save_in_background(self.controller, layer, path)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _make_parts(self) -> None:
+        c = self.controller
+        self.image = LayerCombo("(no image)")
+        self.window_panel = WindowPanel()
+        self.model = QComboBox()
+        for row in registry.TABLE:
+            self.model.addItem(row.title, row.name)
+        self.box_button = button("Box", "Draw a box around an object", key_of("box"), lambda: c.draw("box"))
+        tip = "Click on the object; right click or Shift click off it"
+        self.point_button = button("Points", tip, key_of("point"), lambda: c.draw("point"))
+        self.objects = ObjectPanel()
+        self.proposal = ProposalPanel()
+        tip = "Write the proposal into the labels; drawing the next box does it too"
+        self.accept_button = button("Accept", tip, key_of("accept"), c.accept)
+        self.clear_button = button("Clear", "Take the proposals and their prompts away", key_of("clear"), c.clear)
+        self.undo_button = button("Undo", "Take back the last change of the labels (Ctrl+Z)", "", c.undo)
+        self.redo_button = button("Redo", "Do it again (Ctrl+Shift+Z)", "", c.redo)
+        self.overlap = QComboBox()
+        self.overlap.addItems([overlap.value for overlap in Overlap])
+        self.labels = LayerCombo("(new labels)")
+        self.shapes = LayerCombo("(plugin's boxes only)")
+        self.points = LayerCombo("(plugin's points only)")
+        tip = "Read the image again after it was edited in place"
+        self.again = button("Read image again", tip, "", c.recompute)
+        self.save = button("Save labels ...", "Save as NIfTI with the source's geometry", "", self.save_as)
+        self.status = StatusLine()
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Image", self.image)
+        for label, widget in self.window_panel.rows():
+            form.addRow(label, widget)
+        form.addRow("Model", self.model)
+        form.addRow(side_by_side(self.box_button, self.point_button))
+        for label, widget in self.objects.rows():
+            form.addRow(label, widget)
+        form.addRow(self.proposal)
+        form.addRow(side_by_side(self.accept_button, self.clear_button))
+        form.addRow(side_by_side(self.undo_button, self.redo_button))
+        form.addRow(self.save)
+        more = QWidget()
+        rows = QFormLayout(more)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Labels", self.labels)
+        rows.addRow("Others", self.overlap)
+        rows.addRow("Boxes", self.shapes)
+        rows.addRow("Points", self.points)
+        rows.addRow(self.again)
+        fold = QCollapsible("More")
+        fold.addWidget(more)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(fold)
+        layout.addStretch(1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(250)
+        self._needs_image = [
+            self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
+            self.box_button, self.point_button, self.objects.combo, self.objects.name, self.accept_button,
+            self.clear_button, self.undo_button, self.redo_button, self.overlap, self.labels, self.again,
+        ]  # fmt: skip
+
+    def _connect(self) -> None:
+        c = self.controller
+        self.image.chosen.connect(c.choose_image)
+        self.window_panel.chosen.connect(c.choose_window)
+        self.window_panel.seen.connect(lambda on: c.show_seen(visible=on))
+        self.model.activated.connect(lambda i: c.choose_model(self.model.itemData(i)))
+        self.objects.chosen.connect(c.choose_object)
+        self.objects.named.connect(c.name_object)
+        self.proposal.turned.connect(c.next_candidate)
+        self.overlap.activated.connect(lambda i: c.choose_overlap(list(Overlap)[i]))
+        self.labels.chosen.connect(c.choose_labels)
+        for combo in (self.shapes, self.points):
+            combo.chosen.connect(lambda _: c.choose_prompts(self.shapes.value(), self.points.value()))
+        c.changed.connect(self.refresh)
+        c.said.connect(self.status.show_line)
+        events = c.viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered, events.renamed):
+            emitter.connect(self._on_layers)
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._adopt_image()
+        self.refresh()
+
+    def _adopt_image(self) -> None:
+        """Take the active image, or the first, when none is chosen yet."""
+        images = _Layers(self.controller).images()
+        if self.controller.image is None and images:
+            active = self.controller.viewer.layers.selection.active
+            self.controller.choose_image(next((i for i in images if i is active), images[-1]))
+
+
+class _Layers:
+    """The layers that the combos offer: the user's, not the plugin's own."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._c = controller
+
+    def images(self) -> list[Any]:
+        """Image layers of two axes or more."""
+        return [layer for layer in self._of_type("image") if layer is not self._c.seen.layer and layer.ndim >= 2]
+
+    def labels(self) -> list[Any]:
+        """Labels layers that are not the preview."""
+        return [layer for layer in self._of_type("labels") if layer is not self._c.proposals.preview.layer]
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """Shapes or Points layers of the user."""
+        return [layer for layer in self._of_type(kind) if not self._c.proposals.layers.owns(layer)]
+
+    def _of_type(self, kind: str) -> list[Any]:
+        # napari's own name for a layer type; importing the classes would be slower and no clearer
+        return [layer for layer in self._c.viewer.layers if type(layer).__name__.lower() == kind]

@@ -1,0 +1,127 @@
+"""A Labels layer of the viewer as the session's label store, and how new ones are made.
+
+Accepted masks go through `Labels.data_setitem`, so they share napari's undo history with painted strokes. `.data` is
+assigned in one case only: to widen the type. The content stays the same then, so the history stays right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.errors import LabelsError
+from napari_medsam.geometry import Plane
+from napari_medsam.image import KEY
+from napari_medsam.labels import FIRST_DTYPE, grown_dtype, indices_of
+from napari_medsam.masks import BoolArray
+from napari_medsam.widgets.coordinates import grid_of, layer_shape, spatial_kwargs
+
+
+class LayerLabels:
+    """A LabelStore over a napari Labels layer.
+
+    Raises
+    ------
+    LabelsError
+        The layer is multiscale, or its array cannot be written by index (dask).
+    """
+
+    def __init__(self, layer: Any) -> None:
+        if layer.multiscale or not hasattr(layer.data, "__setitem__") or type(layer.data).__module__.startswith("dask"):
+            raise LabelsError(
+                f"The labels {layer.name!r} cannot be written to (multiscale or dask). Choose new labels, or convert "
+                "the layer to a plain array first."
+            )
+        self.layer = layer
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return layer_shape(self.layer)
+
+    def read(self, plane: Plane) -> NDArray[Any]:
+        """A copy of the labels of one slice."""
+        plane.check(self.shape)
+        return np.array(self.layer.data[plane.key])
+
+    def write(self, plane: Plane, where: BoolArray, value: int) -> None:
+        """Set the pixels `where` of one slice to `value`, as one step of napari's undo history."""
+        if not (where & (self.read(plane) != value)).any():
+            return
+        self._widen_for(value)
+        self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
+        self.layer.refresh()
+
+    def highest(self) -> int:
+        """The highest label value in use, 0 when there is none."""
+        data = self.layer.data
+        if isinstance(data, np.ndarray):
+            return int(data.max(initial=0))
+        return max((int(np.asarray(data[i]).max(initial=0)) for i in range(data.shape[0])), default=0)
+
+    def undo(self) -> None:
+        """Take back the last step of the layer's history, painted or accepted."""
+        self.layer.undo()
+
+    def redo(self) -> None:
+        """Do the last undone step again."""
+        self.layer.redo()
+
+    def _widen_for(self, value: int) -> None:
+        dtype = np.dtype(self.layer.data.dtype)
+        wider = grown_dtype(dtype, value)
+        if wider == dtype:
+            return
+        if not isinstance(self.layer.data, np.ndarray):
+            raise LabelsError(
+                f"Label {value} does not fit {dtype}, the type of {self.layer.name!r} on disk. Choose new labels."
+            )
+        self.layer.data = self.layer.data.astype(wider)
+
+
+def require_same_grid(labels_layer: Any, image_layer: Any) -> None:
+    """Raise LabelsError unless the Labels layer has the image's voxels in the image's places."""
+    labels, image = grid_of(labels_layer), grid_of(image_layer)
+    if labels.shape != image.shape:
+        raise LabelsError(
+            f"{labels_layer.name!r} has {labels.shape} voxels and {image_layer.name!r} {image.shape}. "
+            "Choose labels made on this image, or new ones."
+        )
+    if not labels.same_as(image):
+        raise LabelsError(
+            f"{labels_layer.name!r} has the image's shape but lies elsewhere (spacing {labels.spacing} and "
+            f"{image.spacing}). Give it the image's scale and translate, or choose new labels."
+        )
+
+
+def new_labels_kwargs(image_layer: Any) -> dict[str, Any]:
+    """What `viewer.add_labels(np.zeros(shape, FIRST_DTYPE), **kwargs)` needs to make labels on an image's grid.
+
+    The source's geometry travels along, so that the labels are saved with it.
+    """
+    metadata = {KEY: dict(image_layer.metadata[KEY])} if KEY in image_layer.metadata else {}
+    return {"name": f"{image_layer.name} labels", "metadata": metadata, **spatial_kwargs(image_layer)}
+
+
+def empty_labels(image_layer: Any) -> NDArray[Any]:
+    """No labels yet, on the voxels of an image."""
+    return np.zeros(layer_shape(image_layer), dtype=FIRST_DTYPE)
+
+
+def names_of(layer: Any) -> dict[int, str]:
+    """The object names that a Labels layer holds in its features (columns `index` and `name`)."""
+    features = layer.features
+    if "index" not in features or "name" not in features:
+        return {}
+    return {int(i): str(n) for i, n in zip(features["index"], features["name"], strict=True) if int(i) > 0}
+
+
+def show_names(layer: Any, names: Mapping[int, str]) -> None:
+    """Put object names into the layer's features; napari shows them under the mouse and saves them."""
+    import pandas as pd
+
+    values = sorted(names)
+    layer.features = pd.DataFrame({"index": values, "name": [names[v] for v in values]})

@@ -1,0 +1,225 @@
+"""The small parts of the dock. Each shows what it is given and says what the user chose; none keeps state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from napari_medsam.intensity import TYPED, Window
+from napari_medsam.widgets.windows import CHOICES
+
+NARROW = QSizePolicy.Policy.Ignored
+"""A text that grows must not widen the dock: the canvas would shrink under the mouse and move a box being drawn."""
+
+
+class LayerCombo(QComboBox):
+    """A choice among layers, by identity; follows inserts, removals and renames when `offer` is called.
+
+    Parameters
+    ----------
+    nothing : str
+        Text of the first entry, which stands for None.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, nothing: str) -> None:
+        super().__init__()
+        self._nothing = nothing
+        self._layers: list[Any] = []
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.activated.connect(lambda i: self.chosen.emit(self.value()))
+
+    def offer(self, layers: Iterable[Any], value: Any) -> None:
+        """Offer these layers and show `value` as the one in use."""
+        self._layers = list(layers)
+        self.blockSignals(True)
+        self.clear()
+        self.addItem(self._nothing)
+        for layer in self._layers:
+            self.addItem(layer.name)
+        at = next((i for i, layer in enumerate(self._layers) if layer is value), -1)
+        self.setCurrentIndex(at + 1)
+        self.setToolTip(self.currentText())
+        self.blockSignals(False)
+
+    def value(self) -> Any:
+        """The chosen layer, None for none."""
+        at = self.currentIndex() - 1
+        return self._layers[at] if 0 <= at < len(self._layers) else None
+
+
+class WindowPanel(QWidget):
+    """The intensity window: a choice of presets, width and level, and the toggle for what the model sees."""
+
+    chosen = Signal(str, float, float)
+    seen = Signal(bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preset = QComboBox()
+        self.preset.addItems(CHOICES)
+        self.preset.setToolTip("Which intensities the model sees as black to white. The image layer is not changed.")
+        self.eye = QToolButton()
+        self.eye.setText("Model view")
+        self.eye.setCheckable(True)
+        self.eye.setToolTip("Show exactly what the model sees, as a layer of its own")
+        self.width_box, self.level_box = _spin("Width of the window"), _spin("Level: the middle of the window")
+        self.width_box.setMinimum(1e-6)
+        self._window = Window(0, 1)
+        self.preset.activated.connect(self._choose_preset)
+        self.eye.toggled.connect(self.seen)
+        for box in (self.width_box, self.level_box):
+            box.valueChanged.connect(self._choose_typed)
+
+    def rows(self) -> list[tuple[str, QWidget]]:
+        """The rows of the dock's form."""
+        return [
+            ("Window", side_by_side(self.preset, self.eye)),
+            ("W / L", side_by_side(self.width_box, self.level_box)),
+        ]
+
+    def setValue(self, name: str, window: Window, *, seen: bool) -> None:
+        """Show a choice and its bounds."""
+        self._window = window
+        for widget in (self.preset, self.width_box, self.level_box, self.eye):
+            widget.blockSignals(True)
+        self.preset.setCurrentText(name)
+        digits = 0 if window.width >= 50 else 4
+        for box, value in ((self.width_box, window.width), (self.level_box, window.level)):
+            box.setDecimals(digits if float(value).is_integer() or digits else 1)
+            box.setSingleStep(max(window.width / 50, 1e-4))
+            box.setValue(value)
+        self.eye.setChecked(seen)
+        for widget in (self.preset, self.width_box, self.level_box, self.eye):
+            widget.blockSignals(False)
+
+    def value(self) -> tuple[str, Window]:
+        """The choice and its bounds."""
+        return self.preset.currentText(), self._window
+
+    def _choose_preset(self) -> None:
+        self.chosen.emit(self.preset.currentText(), self._window.low, self._window.high)
+
+    def _choose_typed(self) -> None:
+        half = self.width_box.value() / 2
+        self.chosen.emit(TYPED, self.level_box.value() - half, self.level_box.value() + half)
+
+
+class ObjectPanel(QWidget):
+    """Which object accepted masks go to, and its name."""
+
+    chosen = Signal(object)
+    named = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.combo = QComboBox()
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setToolTip("Accepted masks become a new object each time, or are added to the object chosen here")
+        self.name = QLineEdit()
+        self._values: list[int | None] = [None]
+        self.combo.activated.connect(lambda i: self.chosen.emit(self._values[i]))
+        self.name.editingFinished.connect(lambda: self.named.emit(self.name.text().strip()))
+
+    def rows(self) -> list[tuple[str, QWidget]]:
+        """The rows of the dock's form."""
+        return [("Object", self.combo), ("Name", self.name)]
+
+    def setValue(self, names: dict[int, str], target: int | None, new_name: str) -> None:
+        """Show the objects and the one in use."""
+        self._values = [None, *sorted(names)]
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        self.combo.addItems(["New object each time", *(f"{v}  {names[v]}" for v in self._values if v is not None)])
+        self.combo.setCurrentIndex(self._values.index(target) if target in self._values else 0)
+        self.combo.blockSignals(False)
+        if not self.name.hasFocus():
+            self.name.setText(new_name if target is None else names.get(target, ""))
+        self.name.setPlaceholderText("name of the next object" if target is None else "name of this object")
+
+    def value(self) -> int | None:
+        """The object in use, None for a new one each time."""
+        return self._values[self.combo.currentIndex()]
+
+
+class ProposalPanel(QWidget):
+    """The score of the selected proposal, and its alternative masks."""
+
+    turned = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
+        self.next = button("Next mask", "Turn to the model's next alternative mask", "N", self.turned.emit)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text, 1)
+        layout.addWidget(self.next)
+
+    def setValue(self, score: float | None, candidate: int, count: int) -> None:
+        """Show a score and which of how many candidates is in use; None for no proposal."""
+        self.next.setEnabled(count > 1)
+        self.text.setText("no proposal" if score is None else f"score {score:.2f}, mask {candidate + 1} of {count}")
+
+
+class StatusLine(QLabel):
+    """One line of fixed place: what the plugin is doing, or what went wrong (whole text in the tooltip)."""
+
+    COLORS = {"ready": "", "busy": "color: #d9a400;", "error": "color: #ff6b5e;"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
+        self.setWordWrap(True)
+        self.setFixedHeight(self.fontMetrics().lineSpacing() * 4)
+
+    def show_line(self, text: str, kind: str) -> None:
+        """Show a line; `kind` is ready, busy or error."""
+        self.setText(text)
+        self.setToolTip(text)
+        self.setStyleSheet(self.COLORS[kind])
+
+
+def button(text: str, tip: str, key: str, act: Callable[[], Any]) -> QPushButton:
+    """A button that shows its key."""
+    made = QPushButton(f"{text}  {key}" if key else text)
+    made.setToolTip(f"{tip} (key {key})" if key else tip)
+    made.setMinimumWidth(20)
+    made.clicked.connect(lambda: act())
+    return made
+
+
+def side_by_side(*widgets: QWidget) -> QWidget:
+    """Widgets in one row, of equal stretch."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget, 0 if isinstance(widget, QToolButton) else 1)
+    return row
+
+
+def _spin(tip: str) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(-1e9, 1e9)
+    box.setKeyboardTracking(False)
+    box.setMinimumWidth(20)
+    box.setToolTip(tip)
+    return box

@@ -1,0 +1,74 @@
+"""The preview layer: proposals that are not in the labels yet. Written directly, so it leaves no undo history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from napari_medsam.geometry import Plane
+from napari_medsam.session import Draft
+from napari_medsam.widgets.coordinates import insert_above, layer_shape, spatial_kwargs
+
+NAME = "MedSAM preview"
+SELECTED, OTHER = 1, 2
+COLORS = {None: "transparent", 0: "transparent", SELECTED: "#00e5ff", OTHER: "#7aa7ff"}
+
+
+class Preview:
+    """The Labels layer that shows the masks of all drafts on the image's grid."""
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._image: Any = None
+        self._painted: set[Plane] = set()
+        self.layer: Any = None
+
+    def place(self, image: Any) -> None:
+        """Lay the preview onto an image; an existing layer of another shape is replaced when next needed."""
+        self._image = image
+        if not self._fits():
+            self.remove()
+        if self.layer is not None:
+            for name, value in spatial_kwargs(image).items():
+                setattr(self.layer, name, value)
+
+    def show(self, drafts: Iterable[Draft], selected: str) -> None:
+        """Show the masks of these drafts, and nothing else."""
+        masks = [d for d in drafts if d.mask is not None]
+        if not masks and not self._painted:
+            return
+        self._make()
+        for plane in self._painted | {d.plane for d in masks}:
+            self.layer.data[plane.key] = 0
+        for draft in sorted(masks, key=lambda d: d.key == selected):
+            colour = SELECTED if draft.key == selected or len(masks) == 1 else OTHER
+            self.layer.data[draft.plane.key][draft.mask] = colour
+        self._painted = {d.plane for d in masks}
+        self.layer.refresh()
+
+    def remove(self) -> None:
+        """Take the layer out of the viewer."""
+        layer, self.layer = self.layer, None
+        self._painted = set()
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _fits(self) -> bool:
+        here = self.layer is not None and self.layer in self._viewer.layers
+        return here and self._image is not None and self.layer.data.shape == layer_shape(self._image)
+
+    def _make(self) -> None:
+        if self._fits():
+            return
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        self.remove()
+        data = np.zeros(layer_shape(self._image), dtype=np.uint8)
+        colormap = DirectLabelColormap(color_dict=COLORS)
+        self.layer = Labels(data, name=NAME, opacity=0.5, colormap=colormap, **spatial_kwargs(self._image))
+        insert_above(self._viewer, self._image, self.layer)
+        self.layer.editable = False
+        self.layer.locked = True

@@ -1,0 +1,237 @@
+"""The plugin's own Shapes and Points layers: made once per number of axes, locked, cleared rather than removed.
+
+Removing a Shapes layer and adding another crashes some OpenGL drivers, so a layer is moved onto the next image by its
+transform instead. Left click is a positive point, right or Shift click a negative one, without a mode switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
+from napari_medsam.widgets.coordinates import View, spatial_kwargs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOXES = "MedSAM boxes"
+POINTS = "MedSAM points"
+BOX_COLOR = "#ffd400"
+NOWHERE = "no slice"
+"""Stands in the plane feature of a point that was clicked where the view shows no slice (3D, oblique)."""
+UNTIED = {POSITIVE: "1", OBJECT: UNSET, PLANE: ""}
+"""Features of a point that a script adds: positive, and tied to an object by where it lies."""
+POINT_COLORS = {"0": "#ff3b30", "1": "#34c759"}
+
+
+class PromptLayers:
+    """The plugin's own prompt layers in one viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    changed : bound method
+        Called without arguments when a prompt was added, changed or removed.
+    aim : callable
+        Gives the number of the object that a new click refines, UNSET for a new object.
+    """
+
+    def __init__(self, viewer: Any, changed: Callable[[], None], aim: Callable[[], int]) -> None:
+        self._viewer = viewer
+        self._changed = changed
+        self._aim = aim
+        self._kept: dict[int, tuple[Any, Any]] = {}
+        self._next = 1
+        self._image: Any = None
+        self._quiet = False
+        self.boxes: Any = None
+        self.points: Any = None
+        viewer.mouse_drag_callbacks.append(self._before_click)
+
+    def close(self) -> None:
+        """Let go of the viewer; the layers stay."""
+        if self._before_click in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._before_click)
+
+    def owns(self, layer: Any) -> bool:
+        """Whether the layer is one of the plugin's own prompt layers."""
+        return any(layer is mine for pair in self._kept.values() for mine in pair)
+
+    def place(self, image: Any) -> None:
+        """Lay existing prompt layers onto an image; they are only made by `use`."""
+        self._image = image
+        self.boxes, self.points = self._alive(image.ndim)
+        for layer in (self.boxes, self.points):
+            if layer is not None:
+                self._move(layer, image)
+
+    def use(self, kind: str) -> None:
+        """Make a prompt layer active and ready to draw in; made first if it is not there. `kind`: box or point."""
+        self._make()
+        layer, mode = (self.boxes, "add_rectangle") if kind == "box" else (self.points, "add")
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def rest(self) -> None:
+        """Leave the drawing modes, as for the 3D view."""
+        for layer in (self.boxes, self.points):
+            if layer is not None:
+                layer.mode = "pan_zoom"
+
+    def number_new(self) -> None:
+        """Give objects without a number, and copies of one, a number of their own."""
+        if self.boxes is None or not len(self.boxes.data):
+            return
+        numbers = [int(n) for n in self.boxes.features[OBJECT]]
+        seen: set[int] = set()
+        for i, number in enumerate(numbers):
+            if number == UNSET or number in seen:
+                numbers[i] = self._next
+                self._next += 1
+            seen.add(numbers[i])
+        if numbers != [int(n) for n in self.boxes.features[OBJECT]]:
+            self.boxes.features = {OBJECT: numbers}
+
+    def remove(self, numbers: Collection[int]) -> None:
+        """Take the prompts of these objects off the layers."""
+        self.remove_boxes(_rows_of(self.boxes, numbers))
+        self._remove_points(_rows_of(self.points, numbers))
+
+    def drop_nowhere(self) -> bool:
+        """Take off points that were clicked where no slice is shown; whether there were any."""
+        if self.points is None or not len(self.points.data):
+            return False
+        rows = [i for i, where in enumerate(self.points.features[PLANE]) if where == NOWHERE]
+        self._remove_points(rows)
+        return bool(rows)
+
+    def remove_boxes(self, rows: Collection[int]) -> None:
+        """Take shapes off the box layer by their row."""
+        if rows:
+            with self._silence():
+                self.boxes.remove(sorted(rows))
+
+    def state(self) -> tuple[Any, ...]:
+        """Everything that is drawn, to give to `restore` later."""
+        if self.boxes is None:
+            return ()
+        shapes = [np.array(s) for s in self.boxes.data]
+        points = np.array(self.points.data), self.points.features.copy()
+        return shapes, list(self.boxes.shape_type), self.boxes.features.copy(), *points
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Draw what `state` gave, in place of what is drawn."""
+        if self.boxes is None:
+            return
+        with self._silence():
+            self.boxes.data = []
+            self.points.data = np.empty((0, self.points.ndim))
+            if state:
+                shapes, types, features, points, point_features = state
+                if shapes:
+                    self.boxes.add(shapes, shape_type=types)
+                    self.boxes.features = features
+                self.points.data = points
+                self.points.features = point_features
+        self._changed()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        image = self._image
+        boxes, points = self._alive(image.ndim)
+        common = {"ndim": image.ndim, **spatial_kwargs(image)}
+        size = (
+            float(np.clip(min(s for s in image.data.shape[: image.ndim][-2:]) / 60, 1, 8))
+            if not image.multiscale
+            else 8
+        )
+        if boxes is None:
+            boxes = self._viewer.add_shapes(
+                name=BOXES,
+                edge_color=BOX_COLOR,
+                face_color="transparent",
+                edge_width=size / 4,
+                features={OBJECT: np.empty(0, int)},
+                feature_defaults={OBJECT: UNSET},
+                **common,
+            )
+        if points is None:
+            points = self._viewer.add_points(
+                name=POINTS,
+                size=size,
+                border_color="white",
+                border_width=0.1,
+                face_color=POSITIVE,
+                face_color_cycle=POINT_COLORS,
+                features={POSITIVE: np.empty(0, str), OBJECT: np.empty(0, int), PLANE: np.empty(0, str)},
+                feature_defaults=UNTIED,
+                **common,
+            )
+        for layer in (boxes, points):
+            layer.locked = True
+            layer.events.data.connect(self._on_data)
+        self._kept[image.ndim] = boxes, points
+        self.boxes, self.points = boxes, points
+
+    def _alive(self, ndim: int) -> tuple[Any, Any]:
+        boxes, points = self._kept.get(ndim, (None, None))
+        here = list(self._viewer.layers)
+        return (boxes if boxes in here else None), (points if points in here else None)
+
+    def _move(self, layer: Any, image: Any) -> None:
+        for name, value in spatial_kwargs(image).items():
+            setattr(layer, name, value)
+
+    def _on_data(self, event: Any) -> None:
+        if str(event.action) in ("added", "changed", "removed") and not self._quiet:
+            self.points.feature_defaults = UNTIED
+            self._changed()
+
+    def _before_click(self, viewer: Any, event: Any) -> None:
+        """Runs before napari stores the point: says its sign, its object and its slice."""
+        if self.points is None or viewer.layers.selection.active is not self.points or self.points.mode != "add":
+            return
+        plane = View(viewer, self._image).shown()
+        negative = event.button == 2 or "Shift" in event.modifiers
+        number = self._aim()
+        if number == UNSET:
+            number, self._next = self._next, self._next + 1
+        self.points.feature_defaults = {
+            POSITIVE: "0" if negative else "1",
+            OBJECT: number,
+            PLANE: NOWHERE if plane is None else plane_name(plane),
+        }
+
+    def _remove_points(self, rows: Collection[int]) -> None:
+        if not rows:
+            return
+        keep = np.delete(np.arange(len(self.points.data)), list(rows))
+        features = self.points.features.iloc[keep].reset_index(drop=True)
+        with self._silence():
+            self.points.data = self.points.data[keep]
+            self.points.features = features
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+
+def own_numbers(drawn: Collection[Drawn]) -> set[int]:
+    """The numbers of objects in the plugin's own layers."""
+    return {d.own for d in drawn if d.own != UNSET}
+
+
+def _rows_of(layer: Any, numbers: Collection[int]) -> list[int]:
+    if layer is None or not len(layer.data):
+        return []
+    return [i for i, number in enumerate(layer.features[OBJECT]) if int(number) in numbers]

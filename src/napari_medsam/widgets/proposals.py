@@ -1,0 +1,249 @@
+"""From drawn prompts to masks and back: prompts are read, asked, answered on the GUI thread, shown and accepted.
+
+event -> `collect` -> `Session.update` -> Request -> engine -> Response -> queued to the GUI thread -> `Session.receive`
+-> preview. No voxels and no prompts are held here: layers and session do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medsam.engine import Engine, Priority
+from napari_medsam.errors import MedsamError
+from napari_medsam.models.base import Segmenter
+from napari_medsam.session import Request, Response
+from napari_medsam.widgets.collect import OBJECT, UNSET, Drawn, collect
+from napari_medsam.widgets.coordinates import View
+from napari_medsam.widgets.preview import Preview
+from napari_medsam.widgets.prompt_layers import PromptLayers, own_numbers
+from napari_medsam.widgets.workspace import Workspace
+
+WARM_MS = 80
+"""Scrolling fires once per step; the shown plane is encoded when it rests for this long."""
+
+
+class Proposals(QObject):
+    """The proposals of the workspace in use.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    load : callable
+        Makes a model from its short name; called off the GUI thread.
+    """
+
+    changed = Signal()
+    said = Signal(str, str)
+    failed = Signal(object)
+    _arrived = Signal(object)
+
+    def __init__(self, viewer: Any, load: Callable[[str], Segmenter]) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.work: Workspace | None = None
+        self.user_shapes: Any = None
+        self.user_points: Any = None
+        self.layers = PromptLayers(viewer, self.read_soon, self._aim)
+        self.preview = Preview(viewer)
+        self.engine = Engine(load, self._arrived.emit)
+        self._asked: dict[int, float] = {}
+        self._read_soon = _timer(self, 0, self.read)
+        self._warm_soon = _timer(self, WARM_MS, self._warm)
+        self._arrived.connect(self._receive)  # sent by the lane's thread, so Qt queues it to this one
+
+    def open(self, work: Workspace) -> None:
+        """Take up a workspace."""
+        self.work = work
+        self.place()
+        self.layers.restore(work.prompts)
+        self.warm_soon()
+
+    def put_aside(self) -> None:
+        """Let go of the workspace; what is drawn is kept in it."""
+        work, self.work = self.work, None
+        self.engine.cancel()
+        self.preview.show((), "")
+        if work is not None:
+            work.prompts = self.layers.state()
+        self.layers.restore(())
+
+    def place(self) -> None:
+        """Lay the plugin's layers onto the image, as after it was moved."""
+        if self.work is not None:
+            self.layers.place(self.work.layer)
+            self.preview.place(self.work.layer)
+
+    def close(self) -> None:
+        """Stop the lane and let go of the viewer; layers stay as they are."""
+        self.work = None
+        self.engine.close()
+        self._read_soon.stop()
+        self._warm_soon.stop()
+        self.follow_user_layers()
+        self.layers.close()
+
+    def follow_user_layers(self, shapes: Any = None, points: Any = None) -> None:
+        """Also take prompts from these Shapes and Points layers of the user (None for none)."""
+        for old in (self.user_shapes, self.user_points):
+            if old is not None:
+                old.events.data.disconnect(self._on_user_prompts)
+        self.user_shapes, self.user_points = shapes, points
+        for new in (shapes, points):
+            if new is not None:
+                new.events.data.connect(self._on_user_prompts)
+        if self.work is not None:
+            self.work.done.clear()
+            self.read_soon()
+
+    def read_soon(self) -> None:
+        """Read the prompt layers when napari has finished with its event."""
+        if self.work is not None:
+            self._read_soon.start()
+
+    def warm_soon(self) -> None:
+        """Encode the shown plane when it has rested a moment."""
+        if self.work is not None:
+            self._warm_soon.start()
+
+    def read(self) -> None:
+        """Read the prompt layers, ask for what changed, and accept what the next object displaces."""
+        work = self.work
+        if work is None:
+            return
+        view = View(self.viewer, work.layer)
+        nowhere = self.layers.drop_nowhere()
+        self.layers.number_new()
+        found = collect(view, self._shapes(), self._points(), work.selected)
+        drawn = {d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}
+        fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
+        earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
+        work.drawn = drawn
+        requests = work.session.update((d.key, d.plane, d.prompts) for d in drawn.values())
+        self._select(work, fresh, requests)
+        self.submit(requests)
+        for key in earlier if fresh else ():
+            self.accept(key)
+        self.show()
+        if nowhere:
+            self._attempt(view.plane)
+        elif found.problems:
+            self.said.emit(found.problems[0], "error")
+
+    def submit(self, requests: list[Request]) -> None:
+        """Ask the engine; the answers arrive by themselves."""
+        for request in requests:
+            self._asked[request.ticket] = time.perf_counter()
+            self.engine.submit(request, Priority.PROMPT)
+        if requests:
+            self.said.emit("Segmenting ...", "busy")
+
+    def accept(self, key: str) -> None:
+        """Write one proposal into the labels; one that has no mask yet is accepted when it has."""
+        work = self.work
+        if work is None or key not in work.session.drafts:
+            return
+        accepted = self._attempt(lambda: work.target.accept(key))
+        if accepted is not None:
+            self._consume(work, key)
+            self.show()
+            name = work.session.names[accepted.value]
+            self.said.emit(f"Accepted: {name} ({accepted.pixels} pixels).", "ready")
+
+    def clear(self) -> None:
+        """Take all proposals and the plugin's own prompts away; the user's own layers are only passed over."""
+        work = self.work
+        if work is not None:
+            work.done |= {(d.plane, d.prompts) for d in work.drawn.values() if d.own == UNSET}
+            self.layers.remove(own_numbers(work.drawn.values()))
+            self.read()
+
+    def show(self) -> None:
+        """Bring the preview up to date."""
+        work = self.work
+        if work is not None and work.layer in self.viewer.layers:
+            self.preview.show(work.session.drafts.values(), work.selected)
+        self.changed.emit()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _shapes(self) -> list[Any]:
+        return [layer for layer in (self.layers.boxes, self.user_shapes) if layer is not None]
+
+    def _points(self) -> list[Any]:
+        return [layer for layer in (self.layers.points, self.user_points) if layer is not None]
+
+    def _select(self, work: Workspace, fresh: list[str], requests: list[Request]) -> None:
+        if requests:
+            work.selected = fresh[-1] if fresh else requests[-1].draft
+        elif work.selected not in work.drawn:
+            work.selected = next(reversed(work.drawn), "")
+
+    def _warm(self) -> None:
+        work = self.work
+        plane = View(self.viewer, work.layer).shown() if work is not None else None
+        if work is not None and plane is not None:
+            self.engine.submit(work.session.warm(plane), Priority.SHOWN)
+
+    def _receive(self, response: Response) -> None:
+        asked = self._asked.pop(response.request.ticket, None)
+        work = self.work
+        if work is None or not work.session.receive(response):
+            return
+        self.show()
+        if response.error is not None:
+            self.failed.emit(response.error)
+        elif work.session.drafts[response.request.draft].wanted:
+            self.accept(response.request.draft)
+        elif asked is not None:
+            self.said.emit(f"Ready - {1e3 * (time.perf_counter() - asked):.0f} ms", "ready")
+
+    def _consume(self, work: Workspace, key: str) -> None:
+        drawn: Drawn | None = work.drawn.pop(key, None)
+        if drawn is None:
+            return
+        if drawn.own == UNSET:
+            work.done.add((drawn.plane, drawn.prompts))
+        else:
+            self.layers.remove({drawn.own})
+
+    def _aim(self) -> int:
+        """The number of the object that a new click refines: the selected one, if it is on the shown slice."""
+        work = self.work
+        if work is None:
+            return UNSET
+        self._select_shape(work)
+        drawn = work.drawn.get(work.selected)
+        shown = View(self.viewer, work.layer).shown()
+        return drawn.own if drawn is not None and drawn.plane == shown else UNSET
+
+    def _select_shape(self, work: Workspace) -> None:
+        boxes = self.layers.boxes
+        if boxes is None or len(boxes.selected_data) != 1:
+            return
+        row = next(iter(boxes.selected_data))
+        if row < len(boxes.data):
+            number = int(boxes.features[OBJECT].iloc[row])
+            work.selected = next((d.key for d in work.drawn.values() if d.own == number), work.selected)
+
+    def _on_user_prompts(self, event: Any) -> None:
+        if str(event.action) in ("added", "changed", "removed"):
+            self.read_soon()
+
+    def _attempt(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except MedsamError as error:
+            self.failed.emit(error)
+            return None
+
+
+def _timer(parent: QObject, milliseconds: int, slot: Callable[[], None]) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(slot)
+    return timer

@@ -1,0 +1,84 @@
+"""Where accepted masks go: the Labels layer in use, its grid, and the names of its objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_medsam.labels import ArrayLabels
+from napari_medsam.session import Accepted, Session
+from napari_medsam.widgets.coordinates import insert_above
+from napari_medsam.widgets.layer_labels import (
+    LayerLabels,
+    empty_labels,
+    names_of,
+    new_labels_kwargs,
+    require_same_grid,
+    show_names,
+)
+
+
+class Target:
+    """The Labels layer that a session's accepts go to; made at the first accept unless one was chosen."""
+
+    def __init__(self, viewer: Any, image: Any, session: Session) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._session = session
+        self.layer: Any = None
+
+    def choose(self, layer: Any) -> None:
+        """Continue an existing Labels layer, or make a new one at the next accept (None).
+
+        Raises
+        ------
+        LabelsError
+            The layer lies on another grid or cannot be written; the target in use stays.
+        """
+        if layer is None:
+            self.forget()
+            return
+        require_same_grid(layer, self._image)
+        self._session.labels = LayerLabels(layer)
+        self._session.names = names_of(layer)
+        self._session.target = None
+        self.layer = layer
+
+    def forget(self) -> None:
+        """Let go of the layer, as when it was deleted."""
+        self.layer = None
+        self._session.labels = ArrayLabels.empty(self._session.image.grid.shape)
+        self._session.names = {}
+        self._session.target = None
+
+    def accept(self, key: str) -> Accepted | None:
+        """Accept a draft of the session into the layer, which is made if there is none; see `Session.accept`.
+
+        Raises
+        ------
+        LabelsError
+            The labels have been moved or replaced since they were chosen, or the mask cannot be written.
+        """
+        if self.layer is not None and self.layer not in self._viewer.layers:
+            self.forget()
+        if self.layer is not None:
+            require_same_grid(self.layer, self._image)
+        elif self._session.drafts[key].mask is not None:
+            self._make()
+        accepted = self._session.accept(key)
+        self.show_names()
+        return accepted
+
+    def show_names(self) -> None:
+        """Put the session's object names into the layer."""
+        if self.layer is not None:
+            show_names(self.layer, self._session.names)
+
+    def _make(self) -> None:
+        from napari.layers import Labels
+
+        names = dict(self._session.names)
+        layer = Labels(empty_labels(self._image), **new_labels_kwargs(self._image))
+        insert_above(self._viewer, self._image, layer)
+        self._session.labels = LayerLabels(layer)
+        self._session.names = names
+        self.layer = layer

@@ -1,0 +1,38 @@
+"""What all rungs share. It imports neither napari nor Qt, so that the unit rung stays bare."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--must-run", action="store_true", help="fail when every test was skipped, as when none was found")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn "all skipped" into the exit status of "no tests ran", when --must-run is given."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or exitstatus != pytest.ExitCode.OK or not session.config.getoption("--must-run"):
+        return
+    if not any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "xfailed", "xpassed")):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared test data: NAPARI_MEDSAM_SHARED, or `shared` beside the checkout."""
+    named = os.environ.get("NAPARI_MEDSAM_SHARED")
+    path = Path(named) if named else ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"no shared test data at {path}; set NAPARI_MEDSAM_SHARED to where it is")
+    return path

@@ -1,0 +1,95 @@
+"""Small segmenters that obey the laws of the seam, for tests that need a model but not its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.errors import ImageError
+from napari_medsam.models.base import Embedding, ModelSpec, Prediction
+from napari_medsam.prompts import Point, PromptKind, Prompts
+
+RADIUS = 3.0
+"""Radius of the disc around a point, in pixels."""
+
+
+class BoxFake:
+    """The mask is the box, with discs around positive points added and discs around negative ones cut out.
+
+    Two candidates when there is a box: the box, and the box without its outermost pixels. `encoded` counts the calls.
+    """
+
+    spec = ModelSpec(
+        name="box-fake",
+        title="Box (a fake)",
+        digest="box-fake-1",
+        prompts=frozenset({PromptKind.BOX, PromptKind.POINT}),
+        needs_network=False,
+        licence="Apache-2.0",
+        about="Not a model: it answers with the box itself.",
+    )
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Keep the mean of the plane, so that something depends on the pixels."""
+        if plane.dtype != np.uint8 or plane.ndim not in (2, 3):
+            raise ImageError(f"The fake takes uint8 planes, not {plane.dtype} {plane.shape}.")
+        self.encoded += 1
+        return Embedding(self.spec.digest, (plane.shape[0], plane.shape[1]), {"mean": np.array([plane.mean()])})
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Answer with the box and the discs."""
+        self.spec.check(prompts)
+        prompts = prompts.fitted(embedding.shape)
+        masks = [_with_points(_box_mask(prompts, embedding.shape, shrink), prompts.points) for shrink in (0, 1)]
+        return Prediction(np.stack(masks), np.array([0.9, 0.8]), chosen=0)
+
+
+class SlowFake(BoxFake):
+    """A BoxFake whose encode takes `seconds`: for tests of queues, cancelling and late answers.
+
+    Parameters
+    ----------
+    seconds : float
+        How long an encode lasts.
+    sleep : callable
+        What waits; a test may pass an event's `wait` to hold the encode until it is released.
+    """
+
+    def __init__(self, seconds: float = 0.05, sleep: Callable[[float], object] = time.sleep) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._sleep = sleep
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Wait, then encode."""
+        self._sleep(self._seconds)
+        return super().encode(plane)
+
+
+def _box_mask(prompts: Prompts, shape: tuple[int, int], shrink: int) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, dtype=bool)
+    if prompts.box is not None:
+        rows, columns = prompts.box.slices
+        inner = slice(shrink, -shrink or None)
+        # a box of two pixels has nothing inside its outermost pixels
+        small = min(mask[rows, columns].shape) <= 2 * shrink
+        mask[rows, columns][(slice(None),) * 2 if small else (inner, inner)] = True
+    return mask
+
+
+def _with_points(mask: NDArray[np.bool_], points: tuple[Point, ...]) -> NDArray[np.bool_]:
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    for positive in (True, False):
+        for point in points:
+            if point.positive == positive:
+                row, column = point.pixel
+                mask[(rows - row) ** 2 + (columns - column) ** 2 <= RADIUS**2] = positive
+    for point in points:
+        mask[point.pixel] = point.positive
+    return mask
