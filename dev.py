@@ -12,6 +12,7 @@ Everything is installed once, into `.venv` (activate it to work by hand); the ru
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import importlib.util
 import os
@@ -60,6 +61,10 @@ DEBIAN_PACKAGES = (
 )
 DEBIAN_GLIB = ("libglib2.0-0t64", "libglib2.0-0")
 """New name first: Debian 13 and Ubuntu 24.04 renamed it."""
+
+
+say = functools.partial(print, flush=True)
+"""Lines of programs that we start come in between."""
 
 
 class SetupError(Exception):
@@ -118,7 +123,7 @@ def run_demo(options: argparse.Namespace) -> int:
     output = options.output.resolve()
     code = subprocess.call([*command, "--output", str(output)])
     for path in sorted(output.rglob("*")) if code == 0 else ():
-        print(f"{path}  {path.stat().st_size:,} bytes")
+        say(f"{path}  {path.stat().st_size:,} bytes")
     return code
 
 
@@ -138,12 +143,12 @@ def run_test(options: argparse.Namespace) -> int:
 def run_setup(options: argparse.Namespace) -> int:
     """Make the environment, and nothing else."""
     ensure_environment()
-    print(f"Ready: {VENV}")
+    say(f"Ready: {VENV}")
     return 0
 
 
 def run_exec(options: argparse.Namespace) -> int:
-    """Run the command after `--` in .venv, with --display under a virtual X server where there is no display; for tox."""
+    """Run the command after `--` in .venv; with --display, under Xvfb where there is no display. tox calls this."""
     if not STAMP.path.is_file():
         ensure_environment()
     path = os.pathsep.join([str(VENV / BIN), os.environ.get("PATH", "")])
@@ -173,7 +178,7 @@ def ensure_environment() -> None:
         ensure_venv_module()
         shutil.rmtree(VENV, ignore_errors=True)
         install([sys.executable, "-m", "venv", str(VENV)])
-    print("Installing napari-medsam, napari, torch and the test tools into .venv; this takes minutes the first time.")
+    say("Installing napari-medsam, napari, torch and the test tools into .venv; this takes minutes the first time.")
     pip = [str(VENV / BIN / "python"), "-m", "pip", "install"]
     install([*pip, "--upgrade", "pip"])
     install([*pip, "--editable", *INSTALLED])
@@ -191,7 +196,7 @@ class Stamp:
         return self._read() == self._wanted()
 
     def same_place_and_python(self) -> bool:
-        """Whether .venv is complete, and neither the checkout was moved since (scripts hold its path) nor Python changed."""
+        """Whether .venv is complete, for this Python, and not from before the checkout was moved or copied."""
         return self._read()[:2] == self._wanted()[:2]
 
     def write(self) -> None:
@@ -211,11 +216,10 @@ STAMP = Stamp()
 
 def install(command: Sequence[str]) -> None:
     """Run a command that may download, quietly, with its output in LOG; try again once when the network failed."""
-    LOG.parent.mkdir(exist_ok=True)
     if run_quietly(command) == 0:
         return
     if NETWORK_FAILURE.search(LOG.read_text(encoding="utf-8", errors="replace")):
-        print("  The network failed; trying once more.")
+        say("  The network failed; trying once more.")
         if run_quietly(command) == 0:
             return
     tail = LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-30:]
@@ -227,6 +231,7 @@ def run_quietly(command: Sequence[str]) -> int:
     """Run `command` with its output in LOG and a line now and then to say that it lives; return its exit code."""
     environment = {"PIP_DEFAULT_TIMEOUT": "60", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1", **os.environ}
     start = time.monotonic()
+    LOG.parent.mkdir(exist_ok=True)
     with LOG.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -234,7 +239,7 @@ def run_quietly(command: Sequence[str]) -> int:
                 try:
                     return process.wait(timeout=HEARTBEAT_SECONDS)
                 except subprocess.TimeoutExpired:
-                    print(f"  {spent + HEARTBEAT_SECONDS:4.0f} s  {last_line()}", flush=True)
+                    say(f"  {spent + HEARTBEAT_SECONDS:4.0f} s  {last_line()}")
         finally:
             process.terminate()
             process.wait()
@@ -281,14 +286,18 @@ def apt_install(packages: Sequence[str]) -> None:
     """Install packages as root; tell the user how when that is not possible."""
     root = root_prefix()
     if root is None:
-        command = "sudo apt-get install --no-install-recommends " + " ".join(packages)
+        command = "sudo apt-get install --no-install-recommends " + " ".join(named_here(packages))
         raise SetupError(f"packages of the system are missing. Install them with:\n    {command}")
-    print(f"Installing packages of the system: {' '.join(packages)}")
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    LOG.parent.mkdir(exist_ok=True)
-    run_quietly([*apt, "update"])
-    names = [glib_name() if package in DEBIAN_GLIB else package for package in packages]
+    run_quietly([*apt, "update"])  # one broken source is no reason to stop
+    names = named_here(packages)
+    say(f"Installing packages of the system: {' '.join(names)}")
     install([*apt, "install", "-y", "--no-install-recommends", *names])
+
+
+def named_here(packages: Sequence[str]) -> list[str]:
+    """The packages, GLib by the name that this release of Debian or Ubuntu gives it."""
+    return [glib_name() if package in DEBIAN_GLIB else package for package in packages]
 
 
 def root_prefix() -> list[str] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medsam import __version__, api
+from napari_medsam.demo import run_demo
 from napari_medsam.errors import MedsamError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
@@ -71,8 +72,6 @@ def demo(options: argparse.Namespace) -> int:
         # by name, so that this module stays below the widgets and free of Qt
         import_module("napari_medsam.widgets.demo").open_demo()
         return 0
-    from napari_medsam.demo import run_demo
-
     for line in run_demo(Path(options.output)):
         print(line)
     return 0

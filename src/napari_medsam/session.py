@@ -252,7 +252,7 @@ class Session:
         LabelsError
             The value cannot be stored, or all pixels of the mask belong to other objects. The draft is kept.
         """
-        draft = self.drafts[key]
+        draft = self.drafts[key] = replace(self.drafts[key], wanted=False)
         if draft.error is not None:
             raise draft.error
         if draft.mask is None:

@@ -1,8 +1,9 @@
 """DICOM in, through SimpleITK (GDCM): one series of slices from a folder, or a single file.
 
 A folder must hold exactly one series of images, or the caller says which. Files that are no DICOM, and objects that
-refer to images without being one (segmentations, structure sets, reports, presentation states, dose), are passed over.
-When the folder itself holds no series, its direct subfolders are looked at, one level deep.
+refer to images without being one (segmentations, structure sets, reports, presentation states, dose), are passed over;
+a damaged DICOM file is an error, because the volume would lack a slice. When the folder itself holds no series, its
+direct subfolders are looked at, one level deep.
 """
 
 from __future__ import annotations
@@ -26,11 +27,18 @@ NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO
 UNEVEN = 0.1
 """Slices may lie off an even spacing by this part of it; more is a gap, less is rounding in the header."""
 
+TILT = 0.01
+"""Millimetres by which the last slice may lie beside the normal through the first and still count as straight."""
+
 SHORT = 12
 """Characters of a series' UID that are shown, from its end, where series differ."""
 
 MODALITY, DESCRIPTION = "0008|0060", "0008|103e"
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
+
+
+INDEX_FILE = "DICOMDIR"
+MAGIC = (128, b"DICM")
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,16 @@ def read_dicom(path: Path, series: str | None = None) -> Image:
     return _read_file(path, str(path))
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether `path` is a file that begins as DICOM files do, whatever its name."""
+    offset, magic = MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(offset + len(magic))[offset:] == magic
+    except OSError:
+        return False
+
+
 def find_series(folder: Path) -> tuple[Series, ...]:
     """Series of images in `folder`, or in its direct subfolders when it has none of its own."""
     with reading(folder, "a DICOM folder"):
@@ -125,7 +143,18 @@ def _series_in(folder: Path) -> tuple[Series, ...]:
         names = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in uids]
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    _require_undamaged(folder, {Path(file).name for files in names for file in files})
     return tuple(_describe(uid, files) for uid, files in zip(uids, names, strict=True) if files)
+
+
+def _require_undamaged(folder: Path, listed: set[str]) -> None:
+    """ReadError when `folder` has DICOM files that GDCM left out of every series without a word."""
+    for path in sorted(folder.iterdir()):
+        if path.name not in listed and path.name != INDEX_FILE and is_dicom(path):
+            raise ReadError(
+                f"{path.name} in {folder.name} is a DICOM file that cannot be read: it is cut off, or names no series. "
+                "Copy or export it again, or move it out of the folder."
+            )
 
 
 def _describe(uid: str, files: Sequence[str]) -> Series:
@@ -181,7 +210,9 @@ def _read_series(folder: Path, series: Series) -> Image:
         reader.SetFileNames([s.file for s in slices])
         # the reader would take the first slice's type for all, and cut off the fractions of the others
         reader.SetOutputPixelType(_common_type([s.pixel for s in slices]))
-        return from_itk(folder, _compact(reader.Execute()), "dicom", is_labels=False)
+        image = _compact(reader.Execute())
+        _tilt(image, slices)
+        return from_itk(folder, image, "dicom", is_labels=False)
 
 
 def _slice(file: str) -> _Slice:
@@ -206,6 +237,10 @@ def _sorted(what: str, slices: list[_Slice]) -> list[_Slice]:
     heights = np.array([s.position @ normal for s in slices if s.position is not None])
     order = np.argsort(heights, kind="stable")
     _require_even(what, heights[order])
+    positions = np.array([slices[i].position for i in order])
+    aside = np.linalg.norm(positions - np.linspace(positions[0], positions[-1], len(positions)), axis=1).max()
+    if aside > UNEVEN * np.median(np.diff(heights[order])):
+        raise ReadError(f"{what} has slices shifted sideways by up to {aside:.2f} mm. Resample it to a straight stack.")
     return [slices[i] for i in order]
 
 
@@ -228,6 +263,21 @@ def _require_even(what: str, heights: FloatArray) -> None:
         f"{what}: between {heights[worst]:.2f} and {heights[worst + 1]:.2f} mm the gap is {gaps[worst]:.2f} mm, "
         f"elsewhere {step:.2f} mm; {said}. Export the whole series again, or resample it to an even spacing."
     )
+
+
+def _tilt(image: Any, slices: Sequence[_Slice]) -> None:
+    """Give `image` the third axis along which its slices are really stacked (a tilted gantry shears the volume).
+
+    ITK stacks along the normal, and takes the distance between slices as if they lay there.
+    """
+    step = np.subtract(*np.array([slices[-1].position, slices[0].position])) / (len(slices) - 1)
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    along = float(step @ direction[:, 2])
+    if np.linalg.norm(step - along * direction[:, 2]) * len(slices) < TILT:
+        return
+    direction[:, 2] = step / np.linalg.norm(step)
+    image.SetSpacing((*image.GetSpacing()[:2], float(np.linalg.norm(step))))
+    image.SetDirection(direction.ravel().tolist())
 
 
 def _common_type(pixels: Sequence[int]) -> int:

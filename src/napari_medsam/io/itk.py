@@ -52,6 +52,8 @@ def from_itk(path: Path, image: Any, kind: str, **more: Any) -> Image:
     require_usable(affine)
     shape = voxels.shape[:-1] if rgb else voxels.shape
     oriented = to_lps(voxels, affine, rgb=rgb)
+    if not oriented.array.flags.writeable:  # still ITK's own memory, which goes when `image` does
+        oriented = oriented._replace(array=oriented.array.copy())
     grid, labels, units = oriented.grid, oriented.axis_labels, ("mm",) * len(oriented.axis_labels)
     if len(shape) == 4:
         more["time_step"] = float(image.GetSpacing()[3])
@@ -62,10 +64,10 @@ def from_itk(path: Path, image: Any, kind: str, **more: Any) -> Image:
 
 
 def _voxels(path: Path, image: Any) -> tuple[NDArray[Any], bool]:
-    """(voxels as (x, y[, z[, t]][, channels]), whether the last axis is colour)."""
+    """(view of the voxels as (x, y[, z[, t]][, channels]), whether the last axis is colour)."""
     import SimpleITK as sitk
 
-    array = sitk.GetArrayFromImage(image)
+    array = sitk.GetArrayViewFromImage(image)
     if array.dtype.kind == "c":
         raise ReadError(f"{path.name} has complex voxels. Save the magnitude as real numbers and open that.")
     n = int(image.GetNumberOfComponentsPerPixel())

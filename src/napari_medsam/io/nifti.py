@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from napari_medsam.io.orient import Oriented, require_usable, source_entry, to_l
 
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-HEADER_SIZES = (348, 540)
 GZIP = b"\x1f\x8b"
+CHUNK = 2**20
 
 
 def read_nifti(path: Path) -> Image:
@@ -42,37 +43,44 @@ def read_nifti(path: Path) -> Image:
         Missing, empty, cut off, not NIfTI, more than 4 dimensions, complex voxels, or an affine that cannot be used.
     """
     require_file(path)
-    _require_nifti(path)
-    with reading(path, "NIfTI"):
-        import nibabel as nib
-
-        # not memory-mapped: the file may be replaced while its image is open
-        image: Any = nib.load(path, mmap=False)
+    with reading(path, "NIfTI"), _opened(path) as file:
+        image = _header(path, file)
         shape = _shape(path, image)
         affine = np.asarray(image.affine, dtype=np.float64)
         require_usable(affine)
         voxels, rgb = _voxels(path, image, shape)
+        # gzip knows only at its end whether what it unpacked is what was packed
+        while file.read(CHUNK):
+            pass
         oriented = to_lps(voxels, _in_millimetres(affine, image.header), rgb=rgb)
         del voxels
         return _image(path, image, oriented, shape, rgb=rgb)
 
 
-def _require_nifti(path: Path) -> None:
-    """Look at the first bytes, because libraries say little about a web page with the name of an image."""
+def _opened(path: Path) -> BufferedIOBase:
+    """Open for reading what is inside; ReadError when the name and the first bytes disagree about compression."""
     zipped = path.name.lower().endswith(".gz")
-    with reading(path, "NIfTI"):
-        with path.open("rb") as file:
-            head = file.read(4)
-        if zipped != (head[:2] == GZIP):
-            is_page = head[:1] == b"<"
-            found = "a web page (a download that failed)" if is_page else "not compressed" if zipped else "compressed"
-            advice = "Download it again." if is_page else f"Rename it to end in {'.nii' if zipped else '.nii.gz'}."
-            raise ReadError(f"{path.name} is {found}, against what its name says. {advice}")
-        if zipped:
-            with gzip.open(path) as inner:
-                head = inner.read(4)
-    if not any(head == n.to_bytes(4, order) for n in HEADER_SIZES for order in ("little", "big")):
-        raise ReadError(f"{path.name} does not start with a NIfTI header. Check that it is the file you meant.")
+    with path.open("rb") as file:
+        head = file.read(2)
+    if zipped != (head == GZIP):
+        is_page = head[:1] == b"<"
+        found = "a web page (a download that failed)" if is_page else "not compressed" if zipped else "compressed"
+        advice = "Download it again." if is_page else f"Rename it to end in {'.nii' if zipped else '.nii.gz'}."
+        raise ReadError(f"{path.name} is {found}, against what its name says. {advice}")
+    return gzip.open(path) if zipped else path.open("rb")
+
+
+def _header(path: Path, file: BufferedIOBase) -> Any:
+    """The nibabel image of `file`, its voxels not yet read. Looks itself first: nibabel says little of a wrong file."""
+    import nibabel as nib
+
+    head = file.read(4)
+    file.seek(0)
+    for size, kind in ((348, nib.Nifti1Image), (540, nib.Nifti2Image)):
+        if head in (size.to_bytes(4, "little"), size.to_bytes(4, "big")):
+            # not memory-mapped: the file may be replaced while its image is open
+            return kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
+    raise ReadError(f"{path.name} does not start with a NIfTI header. Check that it is the file you meant.")
 
 
 def _shape(path: Path, image: Any) -> tuple[int, ...]:

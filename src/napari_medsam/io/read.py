@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from napari_medsam.errors import ReadError
 from napari_medsam.image import Image
-from napari_medsam.io.dicom import read_dicom
+from napari_medsam.io.dicom import is_dicom, read_dicom
 from napari_medsam.io.files import DICOM, ITK, NIFTI, NUMPY, RASTER, SUFFIXES, TIFF, reading, suffix_of
 from napari_medsam.io.itk import read_itk
 from napari_medsam.io.names import read_names
 from napari_medsam.io.nifti import read_nifti
 from napari_medsam.io.raster import read_array, read_picture
 from napari_medsam.io.tiff import read_tiff
-
-DICOM_MAGIC = (128, b"DICM")
 
 _READERS: dict[str, Callable[[Path], Image]] = {
     **dict.fromkeys(NIFTI, read_nifti),
@@ -89,22 +87,13 @@ def read_labels(path: str | Path) -> SavedLabels:
 
 def _reader(path: Path) -> Callable[[Path], Image]:
     reader = _READERS.get(suffix_of(path))
-    if reader is None and path.is_file() and _is_dicom(path):
+    if reader is None and path.is_file() and is_dicom(path):
         return read_dicom
     if reader is None and path.exists():
         raise ReadError(
             f"{path.name} is of a kind that cannot be opened. These can: {', '.join(SUFFIXES)}, DICOM folders."
         )
     return reader or read_nifti
-
-
-def _is_dicom(path: Path) -> bool:
-    offset, magic = DICOM_MAGIC
-    try:
-        with path.open("rb") as file:
-            return file.read(offset + len(magic))[offset:] == magic
-    except OSError:
-        return False
 
 
 def _whole_numbers(path: Path, array: NDArray[Any]) -> NDArray[Any]:

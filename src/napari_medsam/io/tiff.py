@@ -7,6 +7,9 @@ a plain TIFF is meant for printing and is not taken as a size. Where one of the 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,13 +53,29 @@ def read_tiff(path: Path) -> Image:
     with reading(path, "TIFF"):
         import tifffile
 
-        with tifffile.TiffFile(path) as file:
+        with _strictly(path), tifffile.TiffFile(path) as file:
             if not file.series:
                 raise ReadError(f"{path.name} holds no image. Export it again.")
             series = file.series[0]
             array, axes = _ordered(path, series.asarray(), series.axes)
             sizes = _imagej_sizes(file) if file.is_imagej else _ome_sizes(file) if file.is_ome else {}
         return _image(path, array, axes, sizes)
+
+
+@contextmanager
+def _strictly(path: Path) -> Iterator[None]:
+    """Raise ReadError for damage that tifffile only logs, giving back the pages that are left."""
+    found: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    if found:
+        raise ReadError(f"{path.name} is damaged or cut off ({found[0][:120]}). Copy or export it again.")
 
 
 def _ordered(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:

@@ -7,18 +7,19 @@ box are tried with boxes of several sizes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import expit
 
 from napari_medsam.errors import ImageError, ModelError, PromptError
 from napari_medsam.models import evidence, geodesic
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction
-from napari_medsam.models.evidence import Click
+from napari_medsam.models.evidence import Click, Scene
 from napari_medsam.models.workframe import Bounds, WorkFrame, frame_of, pyramid_of
-from napari_medsam.prompts import Point, Prompts, PromptKind, Stroke
+from napari_medsam.prompts import Point, PromptKind, Prompts, Stroke
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -39,7 +40,7 @@ SPEC = ModelSpec(
 TAU = 1.5
 """Time of heat flow in a step, in cells squared: the contour's finest detail is about sqrt(2 TAU) cells."""
 
-LAMBDA = -0.1
+LAMBDA = -0.02
 """Weight of the area, in places without edges. Negative: the contour grows a little until it meets an edge."""
 
 REGION = 0.15
@@ -47,6 +48,21 @@ REGION = 0.15
 
 EDGE_SIGMA = 1.0
 """Smoothing before the gradient, in cells."""
+
+LEAST_SLOPE = 1e-3
+"""Slopes below this (grey values a cell) are no edges, however flat the rest is."""
+
+OUTLINE_TAU = 0.25
+"""Time of heat flow that rounds the cells' corners off before the region is drawn on the pixels."""
+
+REACH = 0.75
+"""A click that corrects speaks over this part of the distance to the border of what it lies in."""
+
+LEAST_REACH = 2.0
+"""A click speaks at least this far, in cells."""
+
+SMALLER = 0.75
+"""Size of the object in the second candidate, as a part of the box."""
 
 POINT_SIZES = (0.03, 0.06, 0.12, 0.24)
 """Half the sides of the boxes tried around points, as parts of the geometric mean of the plane's sides."""
@@ -71,6 +87,15 @@ class _Candidate:
 
     mask: BoolArray
     score: float
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """Log-odds, characteristic function and edge weight on the cells, each (n, m)."""
+
+    logodds: FloatArray
+    u: FloatArray
+    g: FloatArray
 
 
 class Contour:
@@ -150,7 +175,7 @@ def _segment(levels: list[NDArray[np.float32]], prompts: Prompts) -> list[_Candi
     if prompts.box is not None:
         box = prompts.box
         bounds = _union((box.row0, box.column0, box.row1, box.column1), marks.of(True))
-        return [_in_box(levels, bounds, marks)]
+        return _in_box(levels, bounds, marks)
     return _around_points(levels, marks)
 
 
@@ -173,61 +198,79 @@ def _union(bounds: Bounds, pixels: NDArray[np.intp]) -> Bounds:
     return min(bounds[0], int(low[0])), min(bounds[1], int(low[1])), max(bounds[2], int(high[0])), max(bounds[3], int(high[1]))
 
 
-def _in_box(levels: list[NDArray[np.float32]], bounds: Bounds, marks: _Marks) -> _Candidate:
+def _in_box(levels: list[NDArray[np.float32]], bounds: Bounds, marks: _Marks) -> list[_Candidate]:
+    """The mask of the box, then a smaller one, then what the first leaves of the box."""
     shape = levels[0].shape[0], levels[0].shape[1]
     frame = frame_of(levels, bounds)
+    scene, edges = Scene.of(frame), _edges(frame)
+    core, rim = evidence.centre(frame, 1.0), evidence.surroundings(frame)
     clicks: list[Click] = []
-    logodds, u = _solve(frame, clicks)
+    found = [_solve(scene, edges, core, rim, clicks)]
     for pixels, positive in zip(marks.pixels, marks.positive, strict=True):
         cells = frame.cells_of(pixels)
         if len(cells):
-            clicks.append(Click(cells, positive, _reach(u, cells, positive)))
-            logodds, u = _solve(frame, clicks)
-    smooth = geodesic.heat(u, 0.25)
-    mask = frame.to_plane(smooth, shape, outside=0.0) >= 0.5
-    if not mask.any():
-        rows, columns = (frame.to_plane(np.broadcast_to(o, frame.shape), shape, np.inf) for o in frame.offset)
-        mask = rows**2 + columns**2 <= 1
-    mask[tuple(marks.of(True).T)] = True
-    mask[tuple(marks.of(False).T)] = False
-    return _Candidate(mask, _score(frame, logodds, u))
+            clicks.append(Click(cells, positive, _reach(found[0].u, cells, positive)))
+            found = [_solve(scene, edges, core, rim, clicks)]
+    smaller = replace(scene, terms=evidence.place_terms(frame, SMALLER))
+    found.append(_solve(smaller, edges, evidence.centre(frame, SMALLER), rim, clicks))
+    rest = frame.inside & (found[0].u == 0)
+    if rest.any():
+        found.append(_solve(scene, edges, rest.astype(np.float64), rim + found[0].u, clicks))
+    return [_Candidate(_mask(frame, s.u, marks, shape), _score(frame, s)) for s in found]
 
 
-def _solve(frame: WorkFrame, clicks: list[Click]) -> tuple[FloatArray, FloatArray]:
-    """Log-odds and the characteristic function, both (n, m)."""
-    logodds = evidence.place(frame) + evidence.INTENSITY * evidence.intensity(frame, clicks)
-    logodds = logodds + evidence.clicked(frame, clicks)
-    smooth = ndimage.gaussian_filter(evidence.decorrelated(frame.values), (EDGE_SIGMA, EDGE_SIGMA, 0), mode="nearest")
-    slope2 = sum((_slope2(smooth[..., i]) for i in range(smooth.shape[2])), np.zeros(frame.shape))
-    scale = max(float(np.sqrt(slope2[frame.inside].mean())), 1e-3)
-    g = geodesic.edge_weight(np.sqrt(slope2), scale)
+def _edges(frame: WorkFrame) -> FloatArray:
+    """The edge weight g, (n, m); edges count as such above the root mean square of the slope in the box."""
+    smooth = ndimage.gaussian_filter(frame.values, (EDGE_SIGMA, EDGE_SIGMA, 0), mode="nearest")
+    slope2 = np.zeros(frame.shape)
+    for axis in (0, 1):
+        if frame.shape[axis] > 1:
+            slope2 += (np.gradient(smooth, axis=axis) ** 2).sum(axis=2)
+    scale = max(float(np.sqrt(slope2[frame.inside].mean())), LEAST_SLOPE)
+    return geodesic.edge_weight(np.sqrt(slope2), scale)
+
+
+def _solve(scene: Scene, g: FloatArray, core: FloatArray, rim: FloatArray, clicks: list[Click]) -> _Solution:
+    logodds = evidence.log_odds(scene, core, rim, clicks)
     linear = LAMBDA * g - REGION * logodds
-    linear[~frame.inside] = geodesic.HARD
+    linear[~scene.frame.inside] = geodesic.HARD
     for click in clicks:
         linear[tuple(click.cells.T)] = -geodesic.HARD if click.positive else geodesic.HARD
     start = (linear <= 0).astype(np.float64)
-    return logodds, geodesic.minimise(start, np.sqrt(g), TAU, linear)
+    return _Solution(logodds, geodesic.minimise(start, np.sqrt(g), TAU, linear), g)
 
 
-def _slope2(channel: FloatArray) -> FloatArray:
-    return sum((np.gradient(channel, axis=a) ** 2 for a in (0, 1) if channel.shape[a] > 1), np.zeros(channel.shape))
+def _mask(frame: WorkFrame, u: FloatArray, marks: _Marks, shape: tuple[int, int]) -> BoolArray:
+    """The region on the plane, never empty, with every marked pixel as it was marked."""
+    mask = frame.to_plane(geodesic.heat(u, OUTLINE_TAU), shape, outside=0.0) >= 0.5
+    if not mask.any():
+        mask = _ellipse(frame.bounds, shape)
+    mask[tuple(marks.of(True).T)] = True
+    mask[tuple(marks.of(False).T)] = False
+    return mask
+
+
+def _ellipse(bounds: Bounds, shape: tuple[int, int]) -> BoolArray:
+    row0, column0, row1, column1 = bounds
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    from_centre = (rows - (row0 + row1 - 1) / 2) / (row1 - row0), (columns - (column0 + column1 - 1) / 2) / (column1 - column0)
+    return np.asarray(from_centre[0] ** 2 + from_centre[1] ** 2 <= 0.25)
 
 
 def _reach(u: FloatArray, cells: NDArray[np.intp], positive: bool) -> float:
-    """How far a click speaks: to the border of what it corrects, and a little where it agrees with `u` already."""
+    """How far a click speaks, in cells: towards the border of what it corrects, little where it agrees with `u`."""
     wrong = (u > 0) != positive
     if not wrong[tuple(cells.T)].any():
-        return 2.0
-    depth = ndimage.distance_transform_edt(wrong)
-    return max(1.5 * float(depth[tuple(cells.T)].max()), 2.0)
+        return LEAST_REACH
+    depth = ndimage.distance_transform_edt(wrong)[tuple(cells.T)].max()
+    return max(REACH * float(depth), LEAST_REACH)
 
 
-def _score(frame: WorkFrame, logodds: FloatArray, u: FloatArray) -> float:
+def _score(frame: WorkFrame, solution: _Solution) -> float:
     """The Dice to be expected if the log-odds were right."""
     inside = frame.inside
-    p = 1 / (1 + np.exp(-logodds[inside]))
-    chosen = u[inside]
-    return float(np.clip(2 * (p * chosen).sum() / max(p.sum() + chosen.sum(), 1e-9), 0, 1))
+    probability, u = expit(solution.logodds[inside]), solution.u[inside]
+    return float(np.clip(2 * (probability * u).sum() / max(probability.sum() + u.sum(), 1e-9), 0, 1))
 
 
 def _around_points(levels: list[NDArray[np.float32]], marks: _Marks) -> list[_Candidate]:
@@ -244,7 +287,5 @@ def _around_points(levels: list[NDArray[np.float32]], marks: _Marks) -> list[_Ca
             min(int(high[0]) + grow, shape[0]),
             min(int(high[1]) + grow, shape[1]),
         )
-        found.append(_in_box(levels, bounds, marks))
+        found.append(_in_box(levels, bounds, marks)[0])
     return sorted(found, key=lambda c: -c.score)[:3]
-
-

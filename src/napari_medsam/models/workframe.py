@@ -42,7 +42,7 @@ class WorkFrame:
     rows, columns : (n,) and (m,) arrays
         Where the cells' centres lie, in pixels of the plane.
     values : (n, m, channels) array
-        Intensities at the cells.
+        Intensities at the cells: grey, or for a colour image grey and two colour differences.
     """
 
     bounds: Bounds
@@ -108,7 +108,7 @@ def frame_of(pyramid: Sequence[NDArray[np.float32]], bounds: Bounds) -> WorkFram
     margin = max(round(MARGIN * np.sqrt(height * width) / size), 4)
     rows = _centres(row0, row1, size, margin, shape[0])
     columns = _centres(column0, column1, size, margin, shape[1])
-    return WorkFrame(bounds, rows, columns, _sample(pyramid, rows, columns, size))
+    return WorkFrame(bounds, rows, columns, _decorrelated(_sample(pyramid, rows, columns, size)))
 
 
 def _centres(start: int, stop: int, size: float, margin: int, limit: int) -> FloatArray:
@@ -123,6 +123,14 @@ def _sample(pyramid: Sequence[NDArray[np.float32]], rows: FloatArray, columns: F
     plane = pyramid[level]
     at = [np.clip((p + 0.5) / 2**level - 0.5, 0, n - 1) for p, n in zip((rows, columns), plane.shape, strict=False)]
     return _bilinear(plane, at[0], at[1])
+
+
+def _decorrelated(values: FloatArray) -> FloatArray:
+    """Grey and two colour differences of RGB values, which are nearly independent; grey values as they are."""
+    if values.shape[2] == 1:
+        return values
+    red, green, blue = np.moveaxis(values, 2, 0)
+    return np.stack([(red + green + blue) / 3, red - blue, green - (red + blue) / 2], axis=2)
 
 
 def _position(centres: FloatArray, pixels: NDArray[np.intp]) -> FloatArray:

@@ -7,11 +7,13 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.errors import ImageError, LabelsError, MedsamError
 from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
 from napari_medsam.models.base import Segmenter
 from napari_medsam.session import Session
+from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.layer_image import image_of
 from napari_medsam.widgets.proposals import Proposals
@@ -40,9 +42,11 @@ class Controller(QObject):
     def __init__(self, viewer: Any, load: Callable[[str], Segmenter] = registry.load) -> None:
         super().__init__()
         self.viewer = viewer
-        self.model = registry.DEFAULT
+        self.model = _known_model(setting("model", registry.DEFAULT))
+        self.overlap = Overlap(setting("overlap", Overlap.KEEP.value))
         self.status = ("Choose an image, then draw a box (G).", "ready")
-        self.proposals = Proposals(viewer, load)
+        store = EmbeddingStore(int(setting("embedding_mb", 512)) << 20)
+        self.proposals = Proposals(viewer, load, store, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
@@ -106,6 +110,7 @@ class Controller(QObject):
 
     def choose_overlap(self, overlap: Overlap) -> None:
         """Keep other objects under a new mask, or overwrite them."""
+        self.overlap = overlap
         if self.session is not None:
             self.session.overlap = overlap
 
@@ -213,7 +218,7 @@ class Controller(QObject):
         work = self._shelf.pop(layer, None)
         if work is None:
             work = open_workspace(self.viewer, layer, self.model)
-        work.session.model = self.model
+        work.session.model, work.session.overlap = self.model, self.overlap
         self.proposals.open(work)
         self._follow_image(connect=True)
         self.say("Ready. Draw a box (G) or click a point (H).")
@@ -302,6 +307,11 @@ class Controller(QObject):
             return None
         finally:
             self.changed.emit()
+
+
+def _known_model(name: str) -> str:
+    """`name`, or the default when a model of that name is no longer there."""
+    return name if name in registry.names() else registry.DEFAULT
 
 
 def _wire(pairs: Any, *, connect: bool) -> None:

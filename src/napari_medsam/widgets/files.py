@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_info
 
 from napari_medsam.image import KEY, Image
 from napari_medsam.io import read_image, read_labels
@@ -15,6 +16,10 @@ from napari_medsam.io import read_image, read_labels
 LayerData = tuple[Any, dict[str, Any], str]
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima", ".tif", ".tiff")
+OBLIQUE = (
+    "{name} is oblique. It is shown on its own voxel grid, so positions shown are not the patient's; labels are saved "
+    "with its true position."
+)
 LABEL_NAME = re.compile(r"(^|[^a-z])(labels?|labelmap|seg|dseg|segmentation|mask)([^a-z]|$)", re.IGNORECASE)
 """A whole-number file with one of these words in its name opens as labels."""
 
@@ -58,13 +63,13 @@ def layer_of(image: Image) -> LayerData:
         "metadata": {KEY: dict(image.source)},
         **_place(image),
     }
-    if not image.rgb:
-        kwargs["colormap"] = "gray"
     return image.data, kwargs, "image"
 
 
 def _read_one(path: Path) -> list[LayerData]:
     image = read_image(path)
+    if image.source.get("oblique"):
+        show_info(OBLIQUE.format(name=path.name))
     if not _is_labels(path, image):
         return [layer_of(image)]
     import pandas as pd
@@ -79,7 +84,7 @@ def _read_one(path: Path) -> list[LayerData]:
 def _is_labels(path: Path, image: Image) -> bool:
     if image.rgb or np.dtype(image.data.dtype).kind not in "iu":
         return False
-    return image.source.get("intent") == "label" or bool(LABEL_NAME.search(path.name))
+    return bool(image.source.get("is_labels")) or bool(LABEL_NAME.search(path.name))
 
 
 def _place(image: Image) -> dict[str, Any]:

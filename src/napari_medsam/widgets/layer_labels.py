@@ -103,7 +103,7 @@ def new_labels_kwargs(image_layer: Any) -> dict[str, Any]:
     The source's geometry travels along, so that the labels are saved with it.
     """
     metadata = {KEY: dict(image_layer.metadata[KEY])} if KEY in image_layer.metadata else {}
-    return {"name": f"{image_layer.name} labels", "metadata": metadata, **spatial_kwargs(image_layer)}
+    return {"name": f"{image_layer.name} labels", "metadata": metadata, "opacity": 0.5, **spatial_kwargs(image_layer)}
 
 
 def empty_labels(image_layer: Any) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -99,9 +100,8 @@ class WindowPanel(QWidget):
         for widget in (self.preset, self.width_box, self.level_box, self.eye):
             widget.blockSignals(True)
         self.preset.setCurrentText(name)
-        digits = 0 if window.width >= 50 else 4
         for box, value in ((self.width_box, window.width), (self.level_box, window.level)):
-            box.setDecimals(digits if float(value).is_integer() or digits else 1)
+            box.setDecimals(_decimals(window.width, value))
             box.setSingleStep(max(window.width / 50, 1e-4))
             box.setValue(value)
         self.eye.setChecked(seen)
@@ -214,6 +214,11 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget, 0 if isinstance(widget, QToolButton) else 1)
     return row
+
+
+def _decimals(width: float, value: float) -> int:
+    """Enough digits to tell a hundredth of the window's width, none for whole numbers."""
+    return 0 if float(value).is_integer() else max(0, min(8, 2 - math.floor(math.log10(width))))
 
 
 def _spin(tip: str) -> QDoubleSpinBox:

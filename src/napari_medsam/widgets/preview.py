@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,18 @@ COLORS = {None: "transparent", 0: "transparent", SELECTED: "#00e5ff", OTHER: "#7
 
 
 class Preview:
-    """The Labels layer that shows the masks of all drafts on the image's grid."""
+    """The Labels layer that shows the masks of all drafts on the image's grid.
 
-    def __init__(self, viewer: Any) -> None:
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    keys : mapping of key to callable
+        Keys to bind while this layer is active: napari's undo would look for a history that it does not have.
+    """
+
+    def __init__(self, viewer: Any, keys: Mapping[str, Callable[[], None]]) -> None:
         self._viewer = viewer
+        self._keys = keys
         self._image: Any = None
         self._painted: set[Plane] = set()
         self.layer: Any = None
@@ -37,9 +45,11 @@ class Preview:
     def show(self, drafts: Iterable[Draft], selected: str) -> None:
         """Show the masks of these drafts, and nothing else."""
         masks = [d for d in drafts if d.mask is not None]
-        if not masks and not self._painted:
+        if masks:
+            self._make()
+        elif not self._painted or not self._fits():
+            self._painted = set()
             return
-        self._make()
         for plane in self._painted | {d.plane for d in masks}:
             self.layer.data[plane.key] = 0
         for draft in sorted(masks, key=lambda d: d.key == selected):
@@ -72,3 +82,12 @@ class Preview:
         insert_above(self._viewer, self._image, self.layer)
         self.layer.editable = False
         self.layer.locked = True
+        for key, act in self._keys.items():
+            self.layer.bind_key(key, _ignoring_layer(act))
+
+
+def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:
+    def command(layer: Any) -> None:
+        act()
+
+    return command

@@ -136,8 +136,9 @@ class PromptLayers:
                 if shapes:
                     self.boxes.add(shapes, shape_type=types)
                     self.boxes.features = features
-                self.points.data = points
-                self.points.features = point_features
+                if len(points):
+                    self.points.data = points
+                    self.points.features = point_features
         self._changed()
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -211,11 +212,10 @@ class PromptLayers:
     def _remove_points(self, rows: Collection[int]) -> None:
         if not rows:
             return
-        keep = np.delete(np.arange(len(self.points.data)), list(rows))
-        features = self.points.features.iloc[keep].reset_index(drop=True)
         with self._silence():
-            self.points.data = self.points.data[keep]
-            self.points.features = features
+            # napari's own removal keeps the features in step
+            self.points.selected_data = set(rows)
+            self.points.remove_selected()
 
     @contextmanager
     def _silence(self) -> Iterator[None]:

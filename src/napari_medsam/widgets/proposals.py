@@ -6,12 +6,14 @@ event -> `collect` -> `Session.update` -> Request -> engine -> Response -> queue
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Priority
 from napari_medsam.errors import MedsamError
 from napari_medsam.models.base import Segmenter
@@ -21,6 +23,8 @@ from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.preview import Preview
 from napari_medsam.widgets.prompt_layers import PromptLayers, own_numbers
 from napari_medsam.widgets.workspace import Workspace
+
+Keys = Mapping[str, Callable[[], None]]
 
 WARM_MS = 80
 """Scrolling fires once per step; the shown plane is encoded when it rests for this long."""
@@ -34,6 +38,9 @@ class Proposals(QObject):
     viewer : napari.Viewer
     load : callable
         Makes a model from its short name; called off the GUI thread.
+    store : EmbeddingStore
+    keys : mapping of key to callable
+        Bound while the preview layer is active.
     """
 
     changed = Signal()
@@ -41,15 +48,15 @@ class Proposals(QObject):
     failed = Signal(object)
     _arrived = Signal(object)
 
-    def __init__(self, viewer: Any, load: Callable[[str], Segmenter]) -> None:
+    def __init__(self, viewer: Any, load: Callable[[str], Segmenter], store: EmbeddingStore, keys: Keys) -> None:
         super().__init__()
         self.viewer = viewer
         self.work: Workspace | None = None
         self.user_shapes: Any = None
         self.user_points: Any = None
         self.layers = PromptLayers(viewer, self.read_soon, self._aim)
-        self.preview = Preview(viewer)
-        self.engine = Engine(load, self._arrived.emit)
+        self.preview = Preview(viewer, keys)
+        self.engine = Engine(load, self._arrived.emit, store)
         self._asked: dict[int, float] = {}
         self._read_soon = _timer(self, 0, self.read)
         self._warm_soon = _timer(self, WARM_MS, self._warm)
@@ -81,8 +88,10 @@ class Proposals(QObject):
         """Stop the lane and let go of the viewer; layers stay as they are."""
         self.work = None
         self.engine.close()
-        self._read_soon.stop()
-        self._warm_soon.stop()
+        # collected together with its viewer, this object may outlive its Qt half
+        with contextlib.suppress(RuntimeError):
+            self._read_soon.stop()
+            self._warm_soon.stop()
         self.follow_user_layers()
         self.layers.close()
 
@@ -126,7 +135,8 @@ class Proposals(QObject):
         self._select(work, fresh, requests)
         self.submit(requests)
         for key in earlier if fresh else ():
-            self.accept(key)
+            if work.session.drafts[key].error is None:
+                self.accept(key)
         self.show()
         if nowhere:
             self._attempt(view.plane)
@@ -152,6 +162,8 @@ class Proposals(QObject):
             self.show()
             name = work.session.names[accepted.value]
             self.said.emit(f"Accepted: {name} ({accepted.pixels} pixels).", "ready")
+        elif work.session.drafts[key].wanted:
+            self.said.emit("It is accepted as soon as its mask is there.", "busy")
 
     def clear(self) -> None:
         """Take all proposals and the plugin's own prompts away; the user's own layers are only passed over."""

@@ -66,6 +66,8 @@ class Target:
             self._make()
         accepted = self._session.accept(key)
         self.show_names()
+        if accepted is not None:
+            self.layer.selected_label = accepted.value  # so that the brush corrects the same object
         return accepted
 
     def show_names(self) -> None:

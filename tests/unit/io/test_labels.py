@@ -209,9 +209,7 @@ def test_a_moved_layer_is_written_where_it_is(tmp_path, voxels, ras_affine):
     image = read_image(tmp_path / "i.nii")
     moved = np.array(image.grid.affine)
     moved[1, 3] += 5
-    path = write_labels(
-        tmp_path / "o.nii", image.data > 500, grid=Grid(image.grid.shape, moved), source=image.source
-    )
+    path = write_labels(tmp_path / "o.nii", image.data > 500, grid=Grid(image.grid.shape, moved), source=image.source)
     assert read_image(path).grid.affine == pytest.approx(moved, abs=1e-4)
 
 

@@ -184,7 +184,13 @@ def bad(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("nan", "NaN"), ("singular", "singular"), ("complex", "complex"), ("five", "5 dimensions"), ("one", "1 dimension")],
+    [
+        ("nan", "NaN"),
+        ("singular", "singular"),
+        ("complex", "complex"),
+        ("five", "5 dimensions"),
+        ("one", "1 dimension"),
+    ],
 )
 def test_unusable_content_is_refused(tmp_path, name, word):
     path = bad(tmp_path, name)

@@ -1,0 +1,5 @@
+from ..contract.fakes import BoxFake
+
+
+def test_x():
+    assert BoxFake
