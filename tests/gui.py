@@ -33,7 +33,7 @@ def settle(controller: Any, seconds: float = 20.0) -> None:
 
     def quiet() -> bool:
         p = controller.proposals
-        return not (p.engine.busy or p._read_soon.isActive() or p._warm_soon.isActive() or p._asked)
+        return not (p.engine.busy or p._read_soon.isActive() or p._warm_soon.isActive())
 
     until(quiet, seconds)
     for _ in range(3):

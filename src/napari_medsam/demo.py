@@ -79,7 +79,7 @@ def _write_image(path: Path, image: Image) -> None:
     affine = to_ras @ reverse @ image.grid.affine @ reverse
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(np.asarray(image.data).transpose(), affine), path)  # type: ignore[no-untyped-call]
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.data).transpose(), affine), path)
     except OSError as error:
         raise WriteError(f"The demo cannot write to {path.parent}: {error}. Choose another --output.") from error
 

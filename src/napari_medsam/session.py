@@ -222,6 +222,11 @@ class Session:
         """Requests for every draft, after the window, the model or the image has changed."""
         return [self.ask(d.plane, d.prompts, d.key) for d in self.drafts.values()]
 
+    def ask_unanswered(self) -> list[Request]:
+        """Requests for the drafts without an answer, after waiting requests were dropped."""
+        silent = [d for d in self.drafts.values() if d.prediction is None and d.error is None]
+        return [self.ask(d.plane, d.prompts, d.key) for d in silent]
+
     def receive(self, response: Response) -> bool:
         """Take an answer; False when it is late: its draft is gone or has asked again since."""
         draft = self.drafts.get(response.request.draft)

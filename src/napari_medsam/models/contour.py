@@ -1,12 +1,14 @@
 """The built-in model: a geodesic active contour on the evidence of a box and points. No weights, no network.
 
-Inside a box, enlarged by its surroundings and resampled to a fixed number of cells, the region term is the log-odds of
-`evidence`, and the region is found with the iterative convolution-thresholding method (`geodesic`). Points without a
-box are tried with boxes of several sizes.
+A box with its surroundings is resampled to a fixed number of cells (`workframe`). What speaks for each cell is the
+region term (`evidence`), and the region is found with the iterative convolution-thresholding method (`geodesic`). A
+box gets three answers, from three hypotheses about where in it the object is; points without a box get one for each
+of several sizes, of which the best are kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,8 +34,9 @@ SPEC = ModelSpec(
     needs_network=False,
     licence="Apache-2.0",
     about=(
-        "A classical method, not a neural network: a geodesic active contour driven by the intensities in and around "
-        "the box. Good on compact objects that differ from their surroundings, poor where only anatomy tells the border."
+        "A classical method, not a neural network: a geodesic active contour driven by the intensities in and "
+        "around the box. Good on compact objects that differ from their surroundings; poor where only anatomy tells "
+        "the border. Draw a box; a point alone often finds the wrong size."
     ),
 )
 
@@ -64,8 +67,24 @@ LEAST_REACH = 2.0
 SMALLER = 0.75
 """Size of the object in the second candidate, as a part of the box."""
 
+SCORE = (0.5, 0.55, -0.9)
+"""The score is SCORE[0] + SCORE[1] e + SCORE[2] b, between 0 and 1: e is the Dice to be expected if the log-odds were
+right, b how far the region stays from a side of the box (a box is drawn around its object). A least squares fit."""
+
+FLAT_SCORE = 0.2
+"""The score of a mask in a box that shows nothing is at most this."""
+
+POINT_SCORE = (0.4, 1.35)
+"""Without a box: POINT_SCORE[0] e + POINT_SCORE[1] s, between 0 and 1, with s how much more edge (1 - g) there is along
+the outline than within. A least squares fit."""
+
+MOST_CANDIDATES = 3
+
+LEAST_GROWTH = 3.0
+"""An object around a point is thought to reach at least this far, in pixels."""
+
 POINT_SIZES = (0.03, 0.06, 0.12, 0.24)
-"""Half the sides of the boxes tried around points, as parts of the geometric mean of the plane's sides."""
+"""How far objects around points are thought to reach, as parts of the geometric mean of the plane's sides."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +109,21 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
+class _Hypothesis:
+    """Where the object may be in a frame: what its evidence is computed from. All arrays (n, m) but the scene's."""
+
+    scene: Scene
+    g: FloatArray
+    core: FloatArray
+    rim: FloatArray
+
+
+@dataclass(frozen=True)
 class _Solution:
-    """Log-odds, characteristic function and edge weight on the cells, each (n, m)."""
+    """Log-odds and characteristic function on the cells, both (n, m)."""
 
     logodds: FloatArray
     u: FloatArray
-    g: FloatArray
 
 
 class Contour:
@@ -134,7 +162,7 @@ class Contour:
         """Segment the object that the prompts mark.
 
         Every positive pixel is in every mask and no negative one is; a mask stays in the box, or in the smallest box
-        around it and the positive pixels; it is never empty.
+        around it and the positive pixels; it is empty only if negative pixels cover all of that.
 
         Raises
         ------
@@ -144,7 +172,7 @@ class Contour:
             The embedding is another model's.
         """
         if embedding.model != self.spec.digest:
-            raise ModelError(f"The embedding is of {embedding.model}, not of {self.spec.digest}; encode the plane again.")
+            raise ModelError(f"The embedding is of {embedding.model}, not {self.spec.digest}; encode the plane again.")
         self.spec.check(prompts)
         prompts = prompts.fitted(embedding.shape)
         levels = [np.asarray(embedding.arrays[f"level{i}"], dtype=np.float32) for i in range(len(embedding.arrays))]
@@ -194,29 +222,49 @@ def _marks_of(prompts: Prompts, shape: tuple[int, int]) -> _Marks:
 def _union(bounds: Bounds, pixels: NDArray[np.intp]) -> Bounds:
     if not len(pixels):
         return bounds
-    low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
-    return min(bounds[0], int(low[0])), min(bounds[1], int(low[1])), max(bounds[2], int(high[0])), max(bounds[3], int(high[1]))
+    row0, column0 = np.minimum(bounds[:2], pixels.min(axis=0))
+    row1, column1 = np.maximum(bounds[2:], pixels.max(axis=0) + 1)
+    return int(row0), int(column0), int(row1), int(column1)
 
 
 def _in_box(levels: list[NDArray[np.float32]], bounds: Bounds, marks: _Marks) -> list[_Candidate]:
-    """The mask of the box, then a smaller one, then what the first leaves of the box."""
-    shape = levels[0].shape[0], levels[0].shape[1]
+    """Masks of the hypotheses about a box, the best first.
+
+    The best is chosen without the clicks, which then correct it: a click never makes the mask jump to another.
+    """
     frame = frame_of(levels, bounds)
-    scene, edges = Scene.of(frame), _edges(frame)
+    hypotheses = _hypotheses(frame)
+    scores = [_score(frame, _solve(h, ())) for h in hypotheses]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    best, clicks = _corrected(hypotheses[order[0]], marks)
+    found = [best, *(_solve(hypotheses[i], clicks) for i in order[1:])]
+    most = FLAT_SCORE if hypotheses[0].scene.flat else 1.0
+    return [_Candidate(_mask(frame, s.u, marks, levels[0].shape), min(_score(frame, s), most)) for s in found]
+
+
+def _hypotheses(frame: WorkFrame) -> list[_Hypothesis]:
+    """The object fills the box; it is smaller, at its centre; it is what the first leaves of the box."""
     core, rim = evidence.centre(frame, 1.0), evidence.surroundings(frame)
+    filling = _Hypothesis(Scene.of(frame, evidence.place_terms(frame, 1.0)), _edges(frame), core, rim)
+    terms = evidence.place_terms(frame, SMALLER)
+    smaller = replace(filling, scene=replace(filling.scene, terms=terms), core=evidence.centre(frame, SMALLER))
+    taken = _solve(filling, ()).u
+    rest = frame.inside & (taken == 0)
+    if not rest.any():
+        return [filling, smaller]
+    return [filling, smaller, replace(filling, core=rest.astype(np.float64), rim=rim + taken)]
+
+
+def _corrected(hypothesis: _Hypothesis, marks: _Marks) -> tuple[_Solution, list[Click]]:
+    """Solve with the clicks, each of which corrects what those before it led to."""
     clicks: list[Click] = []
-    found = [_solve(scene, edges, core, rim, clicks)]
+    solution = _solve(hypothesis, clicks)
     for pixels, positive in zip(marks.pixels, marks.positive, strict=True):
-        cells = frame.cells_of(pixels)
+        cells = hypothesis.scene.frame.cells_of(pixels)
         if len(cells):
-            clicks.append(Click(cells, positive, _reach(found[0].u, cells, positive)))
-            found = [_solve(scene, edges, core, rim, clicks)]
-    smaller = replace(scene, terms=evidence.place_terms(frame, SMALLER))
-    found.append(_solve(smaller, edges, evidence.centre(frame, SMALLER), rim, clicks))
-    rest = frame.inside & (found[0].u == 0)
-    if rest.any():
-        found.append(_solve(scene, edges, rest.astype(np.float64), rim + found[0].u, clicks))
-    return [_Candidate(_mask(frame, s.u, marks, shape), _score(frame, s)) for s in found]
+            clicks.append(Click(cells, positive, _reach(solution.u, cells, positive)))
+            solution = _solve(hypothesis, clicks)
+    return solution, clicks
 
 
 def _edges(frame: WorkFrame) -> FloatArray:
@@ -230,31 +278,34 @@ def _edges(frame: WorkFrame) -> FloatArray:
     return geodesic.edge_weight(np.sqrt(slope2), scale)
 
 
-def _solve(scene: Scene, g: FloatArray, core: FloatArray, rim: FloatArray, clicks: list[Click]) -> _Solution:
-    logodds = evidence.log_odds(scene, core, rim, clicks)
-    linear = LAMBDA * g - REGION * logodds
-    linear[~scene.frame.inside] = geodesic.HARD
-    for click in clicks:
+def _solve(hypothesis: _Hypothesis, clicks: Sequence[Click]) -> _Solution:
+    logodds = evidence.log_odds(hypothesis.scene, hypothesis.core, hypothesis.rim, clicks)
+    linear = LAMBDA * hypothesis.g - REGION * logodds
+    linear[~hypothesis.scene.frame.inside] = geodesic.HARD
+    # where both signs share a cell the positive one holds it, so that a seed is never lost; the pixels are set later
+    for click in sorted(clicks, key=lambda c: c.positive):
         linear[tuple(click.cells.T)] = -geodesic.HARD if click.positive else geodesic.HARD
     start = (linear <= 0).astype(np.float64)
-    return _Solution(logodds, geodesic.minimise(start, np.sqrt(g), TAU, linear), g)
+    return _Solution(logodds, geodesic.minimise(start, np.sqrt(hypothesis.g), TAU, linear))
 
 
-def _mask(frame: WorkFrame, u: FloatArray, marks: _Marks, shape: tuple[int, int]) -> BoolArray:
-    """The region on the plane, never empty, with every marked pixel as it was marked."""
-    mask = frame.to_plane(geodesic.heat(u, OUTLINE_TAU), shape, outside=0.0) >= 0.5
-    if not mask.any():
-        mask = _ellipse(frame.bounds, shape)
-    mask[tuple(marks.of(True).T)] = True
-    mask[tuple(marks.of(False).T)] = False
-    return mask
+def _mask(frame: WorkFrame, u: FloatArray, marks: _Marks, plane_shape: tuple[int, ...]) -> BoolArray:
+    """The region on the plane with every marked pixel as it was marked; where that leaves nothing, an ellipse."""
+    row0, column0, row1, column1 = frame.bounds
+    region = frame.to_plane(geodesic.heat(u, OUTLINE_TAU)) >= 0.5
+    plane = np.zeros(plane_shape[:2], dtype=bool)
+    for inside in (region, _ellipse(*region.shape)):
+        plane[row0:row1, column0:column1] = inside
+        plane[tuple(marks.of(True).T)] = True
+        plane[tuple(marks.of(False).T)] = False
+        if plane.any():
+            break
+    return plane
 
 
-def _ellipse(bounds: Bounds, shape: tuple[int, int]) -> BoolArray:
-    row0, column0, row1, column1 = bounds
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    from_centre = (rows - (row0 + row1 - 1) / 2) / (row1 - row0), (columns - (column0 + column1 - 1) / 2) / (column1 - column0)
-    return np.asarray(from_centre[0] ** 2 + from_centre[1] ** 2 <= 0.25)
+def _ellipse(height: int, width: int) -> BoolArray:
+    rows, columns = np.ogrid[1 - height : height : 2, 1 - width : width : 2]
+    return np.asarray((rows / height) ** 2 + (columns / width) ** 2 <= 1)
 
 
 def _reach(u: FloatArray, cells: NDArray[np.intp], positive: bool) -> float:
@@ -267,25 +318,54 @@ def _reach(u: FloatArray, cells: NDArray[np.intp], positive: bool) -> float:
 
 
 def _score(frame: WorkFrame, solution: _Solution) -> float:
-    """The Dice to be expected if the log-odds were right."""
-    inside = frame.inside
-    probability, u = expit(solution.logodds[inside]), solution.u[inside]
-    return float(np.clip(2 * (probability * u).sum() / max(probability.sum() + u.sum(), 1e-9), 0, 1))
+    """Estimate of the Dice of a mask in a box: see SCORE."""
+    gap = _widest_gap(frame.inside, solution.u > 0)
+    return float(np.clip(SCORE[0] + SCORE[1] * _expected_dice(frame, solution) + SCORE[2] * gap, 0, 1))
+
+
+def _point_score(frame: WorkFrame, solution: _Solution, g: FloatArray) -> float:
+    """Estimate of the Dice of a mask around points: see POINT_SCORE."""
+    if not solution.u.any():
+        return 0.0
+    soft = geodesic.heat(solution.u, 1.0)
+    outline = soft * (1 - soft)
+    edge = ((1 - g) * outline).sum() / outline.sum() - (1 - g)[solution.u > 0].mean()
+    return float(np.clip(POINT_SCORE[0] * _expected_dice(frame, solution) + POINT_SCORE[1] * edge, 0, 1))
+
+
+def _expected_dice(frame: WorkFrame, solution: _Solution) -> float:
+    """The Dice to be expected if the log-odds were right (the ratio of the expectations)."""
+    probability = expit(solution.logodds[frame.inside])
+    both = (probability * solution.u[frame.inside]).sum()
+    return float(2 * both / (probability.sum() + solution.u.sum()))
+
+
+def _widest_gap(inside: BoolArray, region: BoolArray) -> float:
+    """How far the region is from the side of the box that it misses most, as a part of the box's extent; 0 to 1."""
+    if not region.any():
+        return 1.0
+    gaps = []
+    for axis in (0, 1):
+        box, hit = np.flatnonzero(inside.any(axis=axis)), np.flatnonzero(region.any(axis=axis))
+        gaps += [(hit[0] - box[0]) / len(box), (box[-1] - hit[-1]) / len(box)]
+    return float(max(gaps))
 
 
 def _around_points(levels: list[NDArray[np.float32]], marks: _Marks) -> list[_Candidate]:
-    """Masks of boxes of several sizes around the positive pixels, best first."""
+    """Masks of several sizes around the positive pixels, the best first."""
     shape = levels[0].shape[0], levels[0].shape[1]
     pixels = marks.of(True)
-    low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
     found = []
     for part in POINT_SIZES:
-        grow = max(round(part * float(np.sqrt(shape[0] * shape[1]))), 2)
-        bounds = (
-            max(int(low[0]) - grow, 0),
-            max(int(low[1]) - grow, 0),
-            min(int(high[0]) + grow, shape[0]),
-            min(int(high[1]) + grow, shape[1]),
-        )
-        found.append(_in_box(levels, bounds, marks)[0])
-    return sorted(found, key=lambda c: -c.score)[:3]
+        grow = max(part * float(np.sqrt(shape[0] * shape[1])), LEAST_GROWTH)
+        start = np.maximum(pixels.min(axis=0) - round(grow), 0)
+        stop = np.minimum(pixels.max(axis=0) + 1 + round(grow), shape)
+        frame = frame_of(levels, (int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
+        distance = evidence.distance_to(frame, frame.cells_of(pixels)) / grow
+        scene = Scene.of(frame, evidence.round_terms(distance))
+        core, rim = evidence.near_to(frame, distance), np.where(frame.inside, 0.0, 1.0)
+        hypothesis = _Hypothesis(scene, _edges(frame), core, rim)
+        solution = _corrected(hypothesis, marks)[0]
+        mask = _mask(frame, solution.u, marks, shape)
+        found.append(_Candidate(mask, _point_score(frame, solution, hypothesis.g)))
+    return sorted(found, key=lambda c: -c.score)[:MOST_CANDIDATES]

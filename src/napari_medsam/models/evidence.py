@@ -1,8 +1,8 @@
 """What speaks for a cell to belong to the object: where it lies in the box, its intensity, its neighbours, the clicks.
 
-All evidence is in log-odds (natural logarithm of inside against outside), so it adds up. The six weights PLACE,
-INTENSITY and SPREAD are the only numbers fitted to data (a logistic regression over cells, each image counting the
-same); the other constants are round numbers in units of cells, bins or parts of the box.
+All evidence is in log-odds (natural logarithm of inside against outside), so it adds up. The weights PLACE, INTENSITY
+and SPREAD, and those of ALONE, are fitted to data: logistic regressions over cells, each image counting the same. The
+other constants are round numbers in units of cells, bins or parts of the box.
 
 References
 ----------
@@ -41,7 +41,7 @@ ALONE = ((-0.1, 1.6, -2.0, -2.5), 1.4)
 """PLACE and INTENSITY where they are all there is: for the probability that is spread."""
 
 INTENSITY_SIGMA = 1.0
-"""Smoothing of the log-likelihood ratio, in cells: half a cell is seen in no image that was resampled to more cells."""
+"""Smoothing of the log-likelihood ratio, in cells."""
 
 BINS = 64
 """Intensity bins."""
@@ -51,6 +51,12 @@ BIN_SIGMA = 2.0
 
 BIN_FLOOR = 0.02
 """Part of a histogram spread over all bins, so that an intensity never seen decides nothing by itself."""
+
+FLAT = 1.0
+"""A box whose contrast is below this, in grey values, shows nothing: the answer is the ellipse."""
+
+ELLIPSE = 4.0
+"""Log-odds at the centre of that ellipse."""
 
 CORE = 0.5
 """The object's histogram is taken with weights exp(-(r / CORE)^2): what lies near the centre counts most."""
@@ -101,6 +107,8 @@ class Scene:
         Slightly smoothed intensities, over the contrast of the box.
     spread : callable
         See `spreading`.
+    flat : bool
+        Whether the intensities say nothing: see FLAT.
     """
 
     frame: WorkFrame
@@ -108,20 +116,34 @@ class Scene:
     bins: NDArray[np.intp]
     relative: FloatArray
     spread: Callable[[FloatArray], FloatArray]
+    flat: bool
 
     @classmethod
-    def of(cls, frame: WorkFrame) -> Scene:
-        """Compute all of it."""
+    def of(cls, frame: WorkFrame, terms: FloatArray) -> Scene:
+        """Compute the rest."""
         bins = np.stack([_binned(channel, frame.inside) for channel in np.moveaxis(frame.values, 2, 0)])
         smooth = ndimage.gaussian_filter(frame.values, (0.5, 0.5, 0), mode="nearest")
-        relative = smooth / contrast(frame)
-        return cls(frame, place_terms(frame, 1.0), bins, relative, spreading(frame.inside, relative))
+        contrast = float(np.sqrt(frame.values[frame.inside].var(axis=0).sum()))
+        relative = smooth / max(contrast, FLAT)
+        return cls(frame, terms, bins, relative, spreading(frame.inside, relative), contrast < FLAT)
 
 
 def centre(frame: WorkFrame, size: float) -> FloatArray:
     """Weights, (n, m), of the histogram of an object of `size` times the box: see CORE."""
     rows, columns = (offset / size for offset in frame.offset)
-    return np.where(frame.inside, np.exp(-(rows**2 + columns**2) / CORE**2), 0.0)
+    return near_to(frame, np.hypot(rows, columns))
+
+
+def near_to(frame: WorkFrame, distance: FloatArray) -> FloatArray:
+    """exp(-(distance / CORE)^2) in the box, 0 outside, (n, m)."""
+    return np.where(frame.inside, np.exp(-((distance / CORE) ** 2)), 0.0)
+
+
+def distance_to(frame: WorkFrame, cells: NDArray[np.intp]) -> FloatArray:
+    """Distance, (n, m), in pixels, from each cell to the nearest of `cells`, (k, 2)."""
+    away = np.ones(frame.shape, dtype=bool)
+    away[tuple(cells.T)] = False
+    return np.asarray(ndimage.distance_transform_edt(away, sampling=frame.steps))
 
 
 def surroundings(frame: WorkFrame) -> FloatArray:
@@ -141,13 +163,16 @@ def log_odds(scene: Scene, core: FloatArray, rim: FloatArray, clicks: Sequence[C
     clicks : sequence of Click
     """
     near = [_near(scene, click) for click in clicks]
-    said = sum((CLICK * n if c.positive else -CLICK * n for c, n in zip(clicks, near, strict=True)), np.zeros(core.shape))
+    said = np.zeros(core.shape)
     for click, weights in zip(clicks, near, strict=True):
+        said += CLICK * weights if click.positive else -CLICK * weights
         share = CLICK_SHARE * weights / weights.sum()
         if click.positive:
             core = core + core.sum() * share
         else:
             rim = rim + rim.sum() * share
+    if scene.flat:
+        return np.asarray(ELLIPSE * (1 - scene.terms[1]) + said)
     seen = _intensity(scene.bins, core, rim)
     alone = np.tensordot(ALONE[0], scene.terms, axes=1) + ALONE[1] * seen + said
     spread_odds = _logit(scene.spread(expit(alone)))
@@ -192,17 +217,17 @@ def spreading(inside: BoolArray, relative: FloatArray) -> Callable[[FloatArray],
     return spread
 
 
-def contrast(frame: WorkFrame) -> float:
-    """Spread of the intensities in the box, all channels together; at least 1 grey value."""
-    return max(float(np.sqrt(frame.values[frame.inside].var(axis=0).sum())), 1.0)
-
-
 def place_terms(frame: WorkFrame, size: float) -> FloatArray:
     """What PLACE weighs, (4, n, m), for an object of `size` times the box."""
     rows, columns = (offset / size for offset in frame.offset)
     radius2 = rows**2 + columns**2
     reach = np.minimum(np.maximum(np.abs(rows), np.abs(columns)), 1.0 / size)
     return np.stack([np.ones(frame.shape), np.sqrt(radius2), radius2, reach**4])
+
+
+def round_terms(distance: FloatArray) -> FloatArray:
+    """What PLACE weighs, (4, n, m), for an object that reaches as far as `distance` 1 from its points."""
+    return np.stack([np.ones(distance.shape), distance, distance**2, np.minimum(distance, 1.0) ** 4])
 
 
 def _near(scene: Scene, click: Click) -> FloatArray:

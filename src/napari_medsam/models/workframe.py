@@ -21,6 +21,9 @@ CELLS = 48
 MOST_CELLS = 120
 """Cells along the longer side, at most."""
 
+LEAST_CELLS = 12
+"""Cells along the shorter side, at least, if they are not finer than FINEST."""
+
 FINEST = 1 / 3
 """Size of a cell in pixels, at least: finer cells would hold nothing new."""
 
@@ -56,6 +59,11 @@ class WorkFrame:
         return len(self.rows), len(self.columns)
 
     @property
+    def steps(self) -> tuple[float, float]:
+        """Size of a cell along rows and columns, in pixels."""
+        return _step(self.rows), _step(self.columns)
+
+    @property
     def offset(self) -> tuple[FloatArray, FloatArray]:
         """Rows (n, 1) and columns (1, m) from the box's centre, in units of half its sides: -1 to 1 in the box."""
         row0, column0, row1, column1 = self.bounds
@@ -75,14 +83,13 @@ class WorkFrame:
         near = ((at > -0.5) & (at < np.array(self.shape) - 0.5)).all(axis=1)
         return np.asarray(np.floor(at[near] + 0.5).astype(np.intp))
 
-    def to_plane(self, values: FloatArray, shape: tuple[int, int], outside: float) -> FloatArray:
-        """Cell values, (n, m), at the pixels of a plane of `shape`, bilinear; `outside` beyond the box."""
+    def to_plane(self, values: FloatArray) -> NDArray[np.floating]:
+        """Cell values, (n, m), at the pixels of the box, (row1 - row0, column1 - column0); bilinear."""
         row0, column0, row1, column1 = self.bounds
         rows = np.clip(_position(self.rows, np.arange(row0, row1)), 0, len(self.rows) - 1)
         columns = np.clip(_position(self.columns, np.arange(column0, column1)), 0, len(self.columns) - 1)
-        plane = np.full(shape, outside)
-        plane[row0:row1, column0:column1] = _bilinear(values[..., None], rows, columns)[..., 0]
-        return plane
+        # half the memory is half the time for a box as large as the plane
+        return _bilinear(values[..., None].astype(np.float32), rows, columns)[..., 0]
 
 
 def pyramid_of(plane: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -95,7 +102,7 @@ def pyramid_of(plane: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         fine = levels[-1]
         fine = np.pad(fine, ((0, fine.shape[0] % 2), (0, fine.shape[1] % 2), (0, 0)), mode="edge")
         rows = fine[0::2] + fine[1::2]
-        levels.append((rows[:, 0::2] + rows[:, 1::2]) / np.float32(4))
+        levels.append(((rows[:, 0::2] + rows[:, 1::2]) / 4).astype(np.float32))
     return levels
 
 
@@ -112,17 +119,17 @@ def frame_of(pyramid: Sequence[NDArray[np.float32]], bounds: Bounds) -> WorkFram
 
 
 def _centres(start: int, stop: int, size: float, margin: int, limit: int) -> FloatArray:
-    cells = max(round((stop - start) / size), 3)
+    cells = max(round((stop - start) / size), round(min(LEAST_CELLS, (stop - start) / FINEST)))
     step = (stop - start) / cells
     centres = start - 0.5 + (np.arange(-margin, cells + margin) + 0.5) * step
-    return centres[(centres > -0.5) & (centres < limit - 0.5)]
+    return np.asarray(centres[(centres > -0.5) & (centres < limit - 0.5)])
 
 
 def _sample(pyramid: Sequence[NDArray[np.float32]], rows: FloatArray, columns: FloatArray, size: float) -> FloatArray:
     level = int(np.clip(np.floor(np.log2(size)), 0, len(pyramid) - 1))
     plane = pyramid[level]
     at = [np.clip((p + 0.5) / 2**level - 0.5, 0, n - 1) for p, n in zip((rows, columns), plane.shape, strict=False)]
-    return _bilinear(plane, at[0], at[1])
+    return np.asarray(_bilinear(plane, at[0], at[1]), dtype=np.float64)
 
 
 def _decorrelated(values: FloatArray) -> FloatArray:
@@ -134,17 +141,19 @@ def _decorrelated(values: FloatArray) -> FloatArray:
 
 
 def _position(centres: FloatArray, pixels: NDArray[np.intp]) -> FloatArray:
-    step = centres[1] - centres[0] if len(centres) > 1 else 1.0
-    return np.asarray((pixels - centres[0]) / step)
+    return np.asarray((pixels - centres[0]) / _step(centres))
 
 
-def _bilinear(values: NDArray[np.floating], rows: FloatArray, columns: FloatArray) -> FloatArray:
+def _step(centres: FloatArray) -> float:
+    return float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
+
+
+def _bilinear(values: NDArray[np.floating], rows: FloatArray, columns: FloatArray) -> NDArray[np.floating]:
     """`values`, (n, m, channels), at the crossings of fractional `rows` and `columns`, all within the array."""
     for axis, at in enumerate((rows, columns)):
         low = np.minimum(np.floor(at).astype(np.intp), values.shape[axis] - 1)
         high = np.minimum(low + 1, values.shape[axis] - 1)
-        part = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-        values = np.take(values, low, axis) * (1 - part) + np.take(values, high, axis) * part
+        part = (at - low).astype(values.dtype).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        first = np.take(values, low, axis)
+        values = first + (np.take(values, high, axis) - first) * part
     return values
-
-

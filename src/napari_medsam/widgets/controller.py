@@ -39,7 +39,7 @@ class Controller(QObject):
     said = Signal(str, str)
     """A line for the status, and its kind: ready, busy or error."""
 
-    def __init__(self, viewer: Any, load: Callable[[str], Segmenter] = registry.load) -> None:
+    def __init__(self, viewer: Any, load: Callable[[str], Segmenter]) -> None:
         super().__init__()
         self.viewer = viewer
         self.model = _known_model(setting("model", registry.DEFAULT))
@@ -74,7 +74,7 @@ class Controller(QObject):
 
     def choose_image(self, layer: Any) -> None:
         """Work on an Image layer (None for none). What was proposed on the last one is there again on return."""
-        if layer is self.image:
+        if layer is self.image or self._closed:
             return
         self._put_aside()
         if layer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from napari_medsam.models import registry
 from napari_medsam.widgets.controller import Controller
 
 _of_viewer: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
@@ -21,7 +22,7 @@ def attach(viewer: Any) -> Controller:
     """The controller of a viewer for one more dock; made for the first."""
     controller = controller_of(viewer)
     if controller is None:
-        controller = _of_viewer[id(viewer)] = Controller(viewer)
+        controller = _of_viewer[id(viewer)] = Controller(viewer, registry.load)
     _docks[controller] = _docks.get(controller, 0) + 1
     return controller
 

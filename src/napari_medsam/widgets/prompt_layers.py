@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,17 @@ NOWHERE = "no slice"
 UNTIED = {POSITIVE: "1", OBJECT: UNSET, PLANE: ""}
 """Features of a point that a script adds: positive, and tied to an object by where it lies."""
 POINT_COLORS = {"0": "#ff3b30", "1": "#34c759"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn in the plugin's own layers: vertices, types and features of shapes; points and features."""
+
+    shapes: tuple[Any, ...] = ()
+    shape_types: tuple[str, ...] = ()
+    shape_features: Any = None
+    points: tuple[Any, ...] = ()
+    point_features: Any = None
 
 
 class PromptLayers:
@@ -116,29 +128,34 @@ class PromptLayers:
             with self._silence():
                 self.boxes.remove(sorted(rows))
 
-    def state(self) -> tuple[Any, ...]:
+    def state(self) -> Drawing:
         """Everything that is drawn, to give to `restore` later."""
-        if self.boxes is None:
-            return ()
-        shapes = [np.array(s) for s in self.boxes.data]
-        points = np.array(self.points.data), self.points.features.copy()
-        return shapes, list(self.boxes.shape_type), self.boxes.features.copy(), *points
+        boxes, points = self.boxes, self.points
+        shapes = () if boxes is None else tuple(np.array(s) for s in boxes.data)
+        at = () if points is None else tuple(np.array(points.data))
+        return Drawing(
+            shapes,
+            tuple(boxes.shape_type) if shapes else (),
+            boxes.features.copy() if shapes else None,
+            at,
+            points.features.copy() if at else None,
+        )
 
-    def restore(self, state: tuple[Any, ...]) -> None:
+    def restore(self, drawing: Drawing) -> None:
         """Draw what `state` gave, in place of what is drawn."""
-        if self.boxes is None:
-            return
         with self._silence():
-            self.boxes.data = []
-            self.points.data = np.empty((0, self.points.ndim))
-            if state:
-                shapes, types, features, points, point_features = state
-                if shapes:
-                    self.boxes.add(shapes, shape_type=types)
-                    self.boxes.features = features
-                if len(points):
-                    self.points.data = points
-                    self.points.features = point_features
+            if self.boxes is not None:
+                self.boxes.data = []
+            if self.points is not None:
+                self.points.data = np.empty((0, self.points.ndim))
+            if drawing.shapes or drawing.points:
+                self._make()
+            if drawing.shapes:
+                self.boxes.add(list(drawing.shapes), shape_type=list(drawing.shape_types))
+                self.boxes.features = drawing.shape_features
+            if drawing.points:
+                self.points.data = np.array(drawing.points)
+                self.points.features = drawing.point_features
         self._changed()
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -191,7 +208,8 @@ class PromptLayers:
 
     def _on_data(self, event: Any) -> None:
         if str(event.action) in ("added", "changed", "removed") and not self._quiet:
-            self.points.feature_defaults = UNTIED
+            if self.points is not None:
+                self.points.feature_defaults = UNTIED
             self._changed()
 
     def _before_click(self, viewer: Any, event: Any) -> None:

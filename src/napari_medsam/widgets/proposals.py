@@ -21,7 +21,7 @@ from napari_medsam.session import Request, Response
 from napari_medsam.widgets.collect import OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.preview import Preview
-from napari_medsam.widgets.prompt_layers import PromptLayers, own_numbers
+from napari_medsam.widgets.prompt_layers import Drawing, PromptLayers, own_numbers
 from napari_medsam.widgets.workspace import Workspace
 
 Keys = Mapping[str, Callable[[], None]]
@@ -57,7 +57,7 @@ class Proposals(QObject):
         self.layers = PromptLayers(viewer, self.read_soon, self._aim)
         self.preview = Preview(viewer, keys)
         self.engine = Engine(load, self._arrived.emit, store)
-        self._asked: dict[int, float] = {}
+        self._asked: dict[str, float] = {}
         self._read_soon = _timer(self, 0, self.read)
         self._warm_soon = _timer(self, WARM_MS, self._warm)
         self._arrived.connect(self._receive)  # sent by the lane's thread, so Qt queues it to this one
@@ -67,16 +67,18 @@ class Proposals(QObject):
         self.work = work
         self.place()
         self.layers.restore(work.prompts)
+        self.submit(work.session.ask_unanswered())
         self.warm_soon()
 
     def put_aside(self) -> None:
         """Let go of the workspace; what is drawn is kept in it."""
         work, self.work = self.work, None
         self.engine.cancel()
+        self._asked.clear()
         self.preview.show((), "")
         if work is not None:
             work.prompts = self.layers.state()
-        self.layers.restore(())
+        self.layers.restore(Drawing())
 
     def place(self) -> None:
         """Lay the plugin's layers onto the image, as after it was moved."""
@@ -146,7 +148,7 @@ class Proposals(QObject):
     def submit(self, requests: list[Request]) -> None:
         """Ask the engine; the answers arrive by themselves."""
         for request in requests:
-            self._asked[request.ticket] = time.perf_counter()
+            self._asked[request.draft] = time.perf_counter()
             self.engine.submit(request, Priority.PROMPT)
         if requests:
             self.said.emit("Segmenting ...", "busy")
@@ -201,11 +203,11 @@ class Proposals(QObject):
             self.engine.submit(work.session.warm(plane), Priority.SHOWN)
 
     def _receive(self, response: Response) -> None:
-        asked = self._asked.pop(response.request.ticket, None)
         work = self.work
         if work is None or not work.session.receive(response):
             return
         self.show()
+        asked = self._asked.pop(response.request.draft, None)
         if response.error is not None:
             self.failed.emit(response.error)
         elif work.session.drafts[response.request.draft].wanted:

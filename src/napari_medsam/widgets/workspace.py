@@ -11,6 +11,7 @@ from napari_medsam.prompts import Prompts
 from napari_medsam.session import Draft, Session
 from napari_medsam.widgets.collect import Drawn
 from napari_medsam.widgets.layer_image import image_of
+from napari_medsam.widgets.prompt_layers import Drawing
 from napari_medsam.widgets.target import Target
 from napari_medsam.widgets.windows import WindowChoice
 
@@ -28,7 +29,7 @@ class Workspace:
     """What was drawn when the prompt layers were last read, by draft key."""
     done: set[tuple[Plane, Prompts]] = field(default_factory=set)
     """What was accepted or cleared of the user's own layers, which are not emptied."""
-    prompts: tuple[Any, ...] = ()
+    prompts: Drawing = field(default_factory=Drawing)
     """What was drawn in the plugin's layers when this was put aside."""
 
     @property

@@ -1,0 +1,228 @@
+"""Labels with one undo history, that grow rather than overflow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from napari_medsam.errors import GeometryError, LabelsError
+from napari_medsam.geometry import Plane
+from napari_medsam.labels import ArrayLabels, grown_dtype, indices_of
+
+from .fakes import SHAPE, axial
+
+SMALL = (2, 3, 4)
+PLANES = [Plane.across(axis, i) for axis in range(3) for i in range(SMALL[axis])]
+
+
+def box_mask(shape: tuple[int, int], rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros(shape, dtype=bool)
+    mask[rows, columns] = True
+    return mask
+
+
+class History(RuleBasedStateMachine):
+    """Any mix of writes, undos and redos, against a list of copies of the whole array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = ArrayLabels(np.zeros(SMALL, dtype=np.uint8))
+        self.copies = [np.zeros(SMALL, dtype=np.int64)]
+        self.at = 0
+
+    @rule(plane=st.sampled_from(PLANES), value=st.sampled_from([0, 1, 2, 44, 255, 300, 70_000]), data=st.data())
+    def write(self, plane: Plane, value: int, data: st.DataObject) -> None:
+        where = data.draw(hnp.arrays(np.bool_, plane.shape_in(SMALL)))
+        after = self.copies[self.at].copy()
+        after[plane.key][where] = value
+        self.labels.write(plane, where, value)
+        if not np.array_equal(after, self.copies[self.at]):
+            self.copies = [*self.copies[: self.at + 1], after]
+            self.at += 1
+
+    @rule()
+    def undo(self) -> None:
+        self.labels.undo()
+        self.at = max(self.at - 1, 0)
+
+    @rule()
+    def redo(self) -> None:
+        self.labels.redo()
+        self.at = min(self.at + 1, len(self.copies) - 1)
+
+    @invariant()
+    def voxels_are_those_of_the_copy(self) -> None:
+        now = self.copies[self.at]
+        assert np.array_equal(self.labels.data, now)
+        assert self.labels.highest() == now.max()
+        for plane in PLANES[:3]:
+            assert np.array_equal(self.labels.read(plane), now[plane.key])
+
+
+TestHistory = History.TestCase
+TestHistory.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+def test_a_write_changes_the_pixels_of_its_own_slice_only() -> None:
+    for axis in range(3):
+        labels = ArrayLabels.empty(SHAPE)
+        plane = Plane.across(axis, 2)
+        expected = np.zeros(SHAPE, dtype=int)
+        expected[plane.key][1:3, 2:4] = 5
+        labels.write(plane, box_mask(plane.shape_in(SHAPE), slice(1, 3), slice(2, 4)), 5)
+        assert np.array_equal(labels.data, expected)
+
+
+def test_a_write_that_changes_nothing_is_no_step() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    mask = box_mask((6, 8), slice(1, 3), slice(2, 4))
+    labels.write(axial(1), mask, 3)
+    labels.write(axial(1), mask, 3)
+    labels.write(axial(2), np.zeros((6, 8), dtype=bool), 4)
+    labels.undo()
+    assert not labels.data.any()
+
+
+def test_undo_and_redo_at_the_ends_do_nothing() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    labels.undo()
+    labels.redo()
+    assert not labels.data.any()
+
+
+def test_undo_loses_no_pixels_that_were_there_before() -> None:
+    """napari-sam: undo loses pixels, and the first click erases what was there."""
+    before = np.zeros(SHAPE, dtype=np.uint16)
+    before[1, 1:5, 2], before[1, 4, 2:6] = 7, 9
+    labels = ArrayLabels(before.copy())
+    labels.write(axial(1), box_mask((6, 8), slice(0, 6), slice(0, 8)), 3)
+    labels.undo()
+    assert np.array_equal(labels.data, before)
+
+
+def test_an_array_is_written_in_place_while_its_type_suffices() -> None:
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    labels = ArrayLabels(data)
+    labels.write(axial(0), np.ones((6, 8), dtype=bool), 255)
+    assert labels.data is data
+    assert (data[0] == 255).all()
+
+
+def test_the_256th_instance_does_not_overflow_uint8() -> None:
+    """nnInteractive: the 256th instance overflows uint8."""
+    labels = ArrayLabels(np.zeros(SHAPE, dtype=np.uint8))
+    for value in (255, 256):
+        labels.write(axial(value - 255), np.ones((6, 8), dtype=bool), value)
+    assert labels.data.dtype == np.uint16
+    assert [np.unique(labels.read(axial(z))).tolist() for z in range(4)] == [[255], [256], [0], [0]]
+    labels.undo()
+    labels.undo()
+    assert not labels.data.any()
+
+
+def test_300_does_not_become_44() -> None:
+    """Crick: 300 becomes 44."""
+    labels = ArrayLabels(np.zeros(SHAPE, dtype=np.uint8))
+    labels.write(axial(0), np.ones((6, 8), dtype=bool), 300)
+    assert labels.highest() == 300
+    assert labels.read(axial(0)).max() == 300
+
+
+def test_the_65536th_instance_is_kept_too() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    assert labels.data.dtype == np.uint16
+    labels.write(axial(0), np.ones((6, 8), dtype=bool), 65_536)
+    assert labels.highest() == 65_536
+
+
+@pytest.mark.parametrize("value", [-1, 2**32])
+def test_a_value_that_no_type_holds_is_refused_and_nothing_changes(value: int) -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    labels.write(axial(0), np.ones((6, 8), dtype=bool), 2)
+    with pytest.raises(LabelsError, match=str(value)):
+        labels.write(axial(1), np.ones((6, 8), dtype=bool), value)
+    assert labels.data.dtype == np.uint16
+    assert labels.highest() == 2
+    assert not labels.data[1].any()
+    labels.undo()
+    assert not labels.data.any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "grown"),
+    [
+        ("uint8", 255, "uint8"),
+        ("uint8", 256, "uint16"),
+        ("int8", 128, "uint16"),
+        ("uint16", 65_535, "uint16"),
+        ("uint16", 65_536, "uint32"),
+        ("int16", 40_000, "uint16"),
+        ("int32", 2**31, "uint32"),
+        ("int64", 2**31, "int64"),
+        ("uint32", 2**32 - 1, "uint32"),
+    ],
+)
+def test_types_grow_to_the_smallest_that_holds_the_value(dtype: str, value: int, grown: str) -> None:
+    assert grown_dtype(np.dtype(dtype), value) == np.dtype(grown)
+
+
+def test_growing_does_not_turn_a_negative_label_into_a_large_one() -> None:
+    """Some tools mark voxels to ignore with -1; no type of GROWTH holds it."""
+    data = np.zeros(SHAPE, dtype=np.int16)
+    data[3, 5, 7] = -1
+    try:
+        labels = ArrayLabels(data)
+        labels.write(axial(0), np.ones((6, 8), dtype=bool), 40_000)
+    except LabelsError:
+        return
+    assert labels.data[3, 5, 7] == -1
+
+
+def test_what_is_read_is_a_copy() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    labels.read(axial(0))[...] = 9
+    assert labels.highest() == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "complex64"])
+def test_labels_are_whole_numbers(dtype: str) -> None:
+    with pytest.raises(LabelsError, match="whole numbers"):
+        ArrayLabels(np.zeros(SHAPE, dtype=dtype))
+
+
+def test_an_array_that_cannot_be_written_is_refused_and_says_so() -> None:
+    """A file opened with mmap_mode="r", for example."""
+    data = np.zeros(SHAPE, dtype=np.uint16)
+    data.flags.writeable = False
+    with pytest.raises(LabelsError):
+        ArrayLabels(data).write(axial(0), np.ones((6, 8), dtype=bool), 1)
+
+
+def test_slices_outside_the_labels_are_refused() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    with pytest.raises(GeometryError):
+        labels.read(axial(4))
+    with pytest.raises(GeometryError):
+        labels.write(axial(4), np.ones((6, 8), dtype=bool), 1)
+
+
+@given(st.data())
+def test_indices_pick_the_pixels_of_the_slice(data: st.DataObject) -> None:
+    plane = data.draw(st.sampled_from(PLANES))
+    where = data.draw(hnp.arrays(np.bool_, plane.shape_in(SMALL)))
+    volume = np.zeros(SMALL, dtype=bool)
+    volume[indices_of(plane, where)] = True
+    assert np.array_equal(volume[plane.key], where)
+    assert volume.sum() == where.sum()
+
+
+def test_indices_of_a_slice_of_four_axes() -> None:
+    volume = np.zeros((2, *SHAPE), dtype=bool)
+    where = box_mask((4, 8), slice(1, 3), slice(2, 7))
+    volume[indices_of(Plane((1, 3), ((0, 1), (2, 4))), where)] = True
+    assert np.array_equal(volume[1, :, 4, :], where)
+    assert volume.sum() == where.sum()
