@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from .fakes import BoxFake, SlowFake
 from numpy.typing import NDArray
 
 from napari_medsam.errors import ImageError, PromptError, UnsupportedError
 from napari_medsam.models.base import ModelSpec, Prediction, Segmenter
 from napari_medsam.models.contour import Contour
 from napari_medsam.prompts import Box, Point, PromptKind, Prompts, Stroke
+
+from .fakes import BoxFake, SlowFake
 
 SEGMENTERS: list[tuple[str, Callable[[], Segmenter]]] = [
     ("contour", Contour),
@@ -57,7 +58,8 @@ def test_the_spec_tells_all(segmenter: Segmenter) -> None:
     spec = segmenter.spec
     assert isinstance(spec, ModelSpec)
     assert all((spec.name, spec.title, spec.digest, spec.licence, spec.about))
-    assert spec.prompts and spec.prompts <= frozenset(PromptKind)
+    assert spec.prompts
+    assert spec.prompts <= frozenset(PromptKind)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (*SHAPE, 3)], ids=["grey", "rgb"])
@@ -69,7 +71,12 @@ def test_masks_and_scores_have_the_promised_form(segmenter: Segmenter, shape: tu
 
 @pytest.mark.parametrize(
     ("shape", "box"),
-    [((2, 2), Box(0, 0, 2, 2)), ((3, 7), Box(0, 1, 3, 6)), ((2, 300), Box(0, 20, 2, 250)), ((300, 5), Box(9, 0, 80, 5))],
+    [
+        ((2, 2), Box(0, 0, 2, 2)),
+        ((3, 7), Box(0, 1, 3, 6)),
+        ((2, 300), Box(0, 20, 2, 250)),
+        ((300, 5), Box(9, 0, 80, 5)),
+    ],
 )
 def test_tiny_and_thin_planes_are_planes_too(segmenter: Segmenter, shape: tuple[int, int], box: Box) -> None:
     image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)

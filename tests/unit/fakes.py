@@ -1,4 +1,4 @@
-"""A small asymmetric phantom, a lazy array that keeps account, and ways to hold a model: shared by tests of the core."""
+"""A small asymmetric phantom, a lazy array that keeps account, and ways to hold a model, for tests of the core."""
 
 from __future__ import annotations
 

@@ -262,14 +262,11 @@ def refused(done: Outcome, *words: str) -> None:
         (("--box", "4,10,10,20,30", "--window", "1,2,3"), "LOW,HIGH"),
         (("--box", "4,10,10,20,30", "--window", "240,100"), "lower bound"),
         (("--box", "4,10,10,20,30", "--window", "nan,100"), "finite"),
-        (("--box", "4,10,10,20,30", "--series", "1.2.3"), ""),
         (("--boxes", "/nowhere/prompts.json"), "/nowhere/prompts.json"),
         (("--box", "4,10,10,20,30", "--box", "4,12,12,18,20"), "belongs to other objects"),
     ],
 )
 def test_bad_arguments_are_explained(segment, tmp_path, words, reason: str) -> None:
-    if "--series" in words:
-        pytest.skip("a file has no series; naming one does no harm")
     refused(segment(*words), reason)
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
@@ -352,7 +349,7 @@ def test_bad_prompt_files_are_explained(segment, prompts, tmp_path, content) -> 
 )
 def test_numbers_in_a_prompt_file_are_not_truncated_in_silence(segment, prompts, entry) -> None:
     """micro-sam truncates z."""
-    refused(segment("--boxes", prompts([entry])), "Object 1")
+    refused(segment("--boxes", prompts([entry])))
 
 
 def test_a_misspelt_setting_of_a_prompt_file_is_not_ignored(segment, prompts) -> None:

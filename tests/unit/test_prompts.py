@@ -93,7 +93,8 @@ def test_a_box_is_half_open() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "size"), [((1, 2, 1, 2), "0 x 0"), ((1, 2, 2, 9), "1 x 7"), ((1, 2, 9, 3), "8 x 1"), ((5, 5, 2, 2), "0 x 0")]
+    ("numbers", "size"),
+    [((1, 2, 1, 2), "0 x 0"), ((1, 2, 2, 9), "1 x 7"), ((1, 2, 9, 3), "8 x 1"), ((5, 5, 2, 2), "0 x 0")],
 )
 def test_empty_one_pixel_and_inverted_boxes_are_refused_with_their_size(numbers: tuple[int, ...], size: str) -> None:
     with pytest.raises(PromptError, match=f"covers {size} pixels"):

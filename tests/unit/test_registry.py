@@ -42,7 +42,7 @@ def test_the_default_needs_no_network_and_takes_boxes_and_points() -> None:
 
 def test_an_unknown_model_is_refused_with_the_names_that_exist() -> None:
     for ask in (registry.row, registry.load):
-        with pytest.raises(ModelError, match="'sam9'.*contour"):
+        with pytest.raises(ModelError, match=r"'sam9'.*contour"):
             ask("sam9")
 
 

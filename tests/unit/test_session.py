@@ -345,6 +345,17 @@ def test_drafts_are_asked_again_when_the_model_changes() -> None:
     ]
 
 
+def test_every_draft_whose_question_was_dropped_is_asked_again() -> None:
+    """Also one that still shows the mask of its question before."""
+    document = session()
+    answer(document, document.ask(axial(1), BOX, "answered"))
+    answer(document, document.ask(axial(1), BOX, "moved"))
+    answer(document, document.ask(axial(1), BOX, "failed"), RaisingFake(RuntimeError("cuda")))
+    dropped = [document.ask(axial(1), OTHER, "moved"), document.ask(axial(2), BOX, "new")]
+    again = document.ask_unanswered()
+    assert [(r.draft, r.plane, r.prompts) for r in again] == [(r.draft, r.plane, r.prompts) for r in dropped]
+
+
 def test_a_draft_accepted_before_its_answer_survives_until_it_comes() -> None:
     document = session()
     (request,) = document.update([("a", axial(1), BOX)])

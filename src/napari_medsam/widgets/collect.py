@@ -103,7 +103,7 @@ def plane_of(view: View, index: FloatArray) -> Plane:
     extent = index.max(axis=0) - index.min(axis=0)
     flat = [axis for axis in range(len(extent)) if extent[axis] <= FLAT]
     _, hidden = displayed_axes(view.viewer, view.layer)
-    across = hidden if set(hidden) <= set(flat) else flat
+    across = hidden if len(hidden) == len(extent) - 2 and set(hidden) <= set(flat) else flat
     if len(across) != len(extent) - 2:
         raise PromptError("it does not lie in one slice; draw it in a 2D view along the image's axes.")
     rows, columns = (axis for axis in range(len(extent)) if axis not in across)

@@ -18,6 +18,7 @@ from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.layer_image import image_of
 from napari_medsam.widgets.proposals import Proposals
 from napari_medsam.widgets.seen import SeenLayer
+from napari_medsam.widgets.views import turn
 from napari_medsam.widgets.workspace import Workspace, open_workspace
 
 TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
@@ -146,6 +147,13 @@ class Controller(QObject):
             return
         if self._try(View(self.viewer, self.work.layer).plane) is not None:
             self.proposals.layers.use(kind)
+
+    def turn(self, view: str) -> None:
+        """Show axial, coronal or sagittal slices of the image, superior up."""
+        if self.work is None:
+            self.complain(ImageError(NO_IMAGE))
+        else:
+            self._try(lambda: turn(self.viewer, self.image, view))
 
     def accept(self) -> None:
         """Write every proposal into the labels, one undo step each."""

@@ -25,9 +25,13 @@ from napari_medsam.widgets.panels import (
     side_by_side,
 )
 from napari_medsam.widgets.saving import save_in_background
+from napari_medsam.widgets.views import VIEWS
 
 if TYPE_CHECKING:
     import napari
+
+
+LABEL_PADDING = 8
 
 
 class SegmentDock(QWidget):
@@ -90,6 +94,9 @@ class SegmentDock(QWidget):
         c = self.controller
         self.image = LayerCombo("(no image)")
         self.window_panel = WindowPanel()
+        self.view_buttons = [
+            button(name.capitalize(), f"Show {name} slices", "", partial(c.turn, name)) for name in VIEWS
+        ]
         self.model = QComboBox()
         for row in registry.TABLE:
             self.model.addItem(row.title, row.name)
@@ -119,6 +126,7 @@ class SegmentDock(QWidget):
         form.setHorizontalSpacing(8)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Image", self.image)
+        form.addRow("View", side_by_side(*self.view_buttons))
         for label, widget in self.window_panel.rows():
             form.addRow(label, widget)
         form.addRow("Model", self.model)
@@ -137,6 +145,8 @@ class SegmentDock(QWidget):
         rows.addRow("Boxes", self.shapes)
         rows.addRow("Points", self.points)
         rows.addRow(self.again)
+        for rows_of in (form, rows):
+            _widen_labels(rows_of)
         fold = QCollapsible("More")
         fold.addWidget(more)
         layout = QVBoxLayout(self)
@@ -147,8 +157,9 @@ class SegmentDock(QWidget):
         self.setMinimumWidth(250)
         self._needs_image = [
             self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
-            self.box_button, self.point_button, self.objects.combo, self.objects.name, self.accept_button,
-            self.clear_button, self.undo_button, self.redo_button, self.overlap, self.labels, self.again,
+            *self.view_buttons, self.box_button, self.point_button, self.objects.combo, self.objects.name,
+            self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
+            self.labels, self.again,
         ]  # fmt: skip
 
     def _connect(self) -> None:
@@ -180,6 +191,15 @@ class SegmentDock(QWidget):
         if self.controller.image is None and images:
             active = self.controller.viewer.layers.selection.active
             self.controller.choose_image(next((i for i in images if i is active), images[-1]))
+
+
+def _widen_labels(form: QFormLayout) -> None:
+    """Room for the theme's padding, which the layout does not count."""
+    for i in range(form.rowCount()):
+        item = form.itemAt(i, QFormLayout.ItemRole.LabelRole)
+        label = None if item is None else item.widget()
+        if label is not None:
+            label.setMinimumWidth(label.sizeHint().width() + LABEL_PADDING)
 
 
 class _Layers:
