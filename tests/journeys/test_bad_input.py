@@ -10,17 +10,14 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
-from napari.layers import Labels
 from qtpy.QtWidgets import QApplication
 from tests import gui
 from tests.contract.fakes import BoxFake
 from tests.journeys.conftest import Bench
 
-from napari_medsam.errors import GeometryError
 from napari_medsam.geometry import Plane
 from napari_medsam.models import registry
 from napari_medsam.prompts import Box
-from napari_medsam.widgets.coordinates import grid_of
 
 PLANE = Plane.across(0, 3)
 BOX = Box(4, 6, 14, 20)
@@ -283,10 +280,3 @@ def test_saving_in_the_background_says_where(small: Bench, tmp_path: Path) -> No
     gui.until(lambda: small.controller.status[0].startswith("Saved"))
     assert (tmp_path / "größe.nii.gz").is_file()
     assert "Läsion" in (tmp_path / "größe.tsv").read_text(encoding="utf-8")
-
-
-def test_a_singular_transform_is_refused() -> None:
-    flat = Labels(np.zeros((8, 30, 40), np.uint8))
-    flat.affine = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
-    with pytest.raises(GeometryError, match="singular"):
-        grid_of(flat)

@@ -69,6 +69,7 @@ def test_user_layers_in_other_units_and_of_fewer_axes(open_dock: Any) -> None:
     corners = Plane.across(0, 3).to_index(box.outline) * (2, 1, 1)
     micron = bench.viewer.add_shapes([corners * 1000], units=("um",) * 3, name="um")
     flat = bench.viewer.add_points([[10, 12]], ndim=2, scale=(1, 1), units=("mm",) * 2, name="flat")
+    gui.show_voxel(bench.viewer, bench.image, (3, 15, 20))  # napari now counts in micrometres
     bench.controller.choose_prompts(micron, flat)
     bench.settle()
     (draft,) = bench.controller.session.drafts.values()

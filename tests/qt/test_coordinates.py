@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 
 from napari_medsam.errors import GeometryError
 from napari_medsam.geometry import Plane
-from napari_medsam.prompts import Box, Point
+from napari_medsam.prompts import Box
 from napari_medsam.widgets.collect import Collected, collect, plane_of
 from napari_medsam.widgets.coordinates import (
     View,
@@ -27,12 +27,14 @@ from napari_medsam.widgets.coordinates import (
     viewer_matrix,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+
 SHAPE = (4, 6, 8)
 BIG = (20, 60, 80)
 PEER_SPACINGS = (0.7, 1.1, 3.3, 0.29, 2.9999, 1.2000000477)
 IN_MILLIMETRES = {"um": 1e-3, "mm": 1.0, "m": 1e3, "pixel": 1.0}
 ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0), (2, 0, 1), (1, 2, 0))
-SOME = settings(max_examples=40)
+SOME = settings(max_examples=30)
 
 Placement = dict[str, Any]
 
@@ -103,7 +105,8 @@ def test_data_to_viewer_world_and_back_is_the_same(data: st.DataObject, ndim: in
     viewer = ViewerModel()
     unit, other = data.draw(st.sampled_from(["mm", "um", "pixel"])), data.draw(st.sampled_from(["mm", "um", "pixel"]))
     image = add_image(viewer, ndim, kind, units=(unit,) * ndim, **data.draw(placements(ndim)))
-    viewer.add_points(ndim=data.draw(st.integers(2, 4)), units=(other,) * viewer.layers[-1].ndim)
+    axes = data.draw(st.integers(2, 4))
+    viewer.add_points(ndim=axes, units=(other,) * axes)
     viewer.dims.order = data.draw(orders(viewer.dims.ndim))
     at = data.draw(positions(ndim))
     world = to_viewer_world(viewer, image, at)
@@ -172,7 +175,7 @@ def values(image: Any, plane: Plane) -> set[float]:
     return set(np.asarray(image.data)[plane.key].ravel().tolist())
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.data(), st.integers(2, 4))
 def test_the_plane_is_the_one_that_napari_shows(data: st.DataObject, ndim: int) -> None:
     viewer = ViewerModel()
@@ -225,15 +228,14 @@ def test_micro_sam_is_off_by_one_at_these_spacings_and_the_plane_is_not(spacing:
     viewer = ViewerModel()
     data = np.broadcast_to(np.arange(300, dtype=np.float32)[:, None, None], (300, 2, 3))
     image = viewer.add_image(data, scale=(spacing, 1, 1), translate=(translate, 0, 0), contrast_limits=(0, 1))
-    boxes = viewer.add_shapes(ndim=3, **spatial_kwargs(image))
+    view = View(viewer, image)
     for z in range(300):
         viewer.dims.set_current_step(0, z)
-        view = View(viewer, image)
         assert view.plane() == Plane.across(0, z)
         assert napari_shows(image) == {float(z)}
-        drawn = to_data(viewer, boxes, viewer.dims.point)[0].astype(np.float32)
+        drawn = to_data(viewer, image, viewer.dims.point)[0].astype(np.float32)  # as a Shapes layer keeps it
         corners = np.array([[drawn[0], row, column] for row in (0, 1) for column in (0, 2)], np.float32)
-        assert plane_of(view, view.to_index(boxes, corners)) == Plane.across(0, z)
+        assert plane_of(view, view.to_index(image, corners)) == Plane.across(0, z)
 
 
 def test_slice_40_at_translate_minus_150_and_scale_2_5_is_slice_40() -> None:
@@ -247,7 +249,7 @@ def test_slice_40_at_translate_minus_150_and_scale_2_5_is_slice_40() -> None:
     assert drawn.plane == Plane.across(0, 40)
 
 
-@pytest.mark.parametrize("degrees", [0.01, 5, 15, 90])
+@pytest.mark.parametrize("degrees", [0.01, 5, 15, 60])
 @pytest.mark.parametrize("through", ["rotate", "affine", "shear"])
 def test_an_oblique_layer_is_refused_with_the_way_out(degrees: float, through: str) -> None:
     viewer = ViewerModel()
@@ -256,18 +258,13 @@ def test_an_oblique_layer_is_refused_with_the_way_out(degrees: float, through: s
         turn = np.block([[turn, np.zeros((3, 1))], [np.zeros(3), 1]])
     elif through == "shear":
         turn = np.eye(3)
-        turn[0, 1] = np.deg2rad(degrees)
-    if degrees == 90 and through != "shear":
-        viewer.dims.ndim = 3
-        viewer.dims.order = (0, 2, 1)
-    with pytest.warns(UserWarning, match="Non-orthogonal") if not exact(turn, degrees) else nothing():
-        try:
-            image = viewer.add_image(np.zeros(BIG, np.float32), name="tilted", **{through: turn})
-        except np.linalg.LinAlgError:
-            pytest.skip("napari itself cannot show a layer whose axes are permuted")
+        turn[0, 1] = np.tan(np.deg2rad(degrees))
+    image = viewer.add_image(np.zeros(BIG, np.float32), name="tilted", **{through: turn})
+    for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
+        viewer.dims.order = order
         with pytest.raises(GeometryError, match=r"'tilted' is rotated out of the viewing plane.*Reset its rotation"):
             View(viewer, image).plane()
-        viewer.dims.order = (2, 0, 1)
+    viewer.dims.order = (2, 0, 1)
     assert View(viewer, image).plane().axes == (0, 1), "where the layer lies flat it can be used"
 
 
@@ -405,12 +402,13 @@ def test_paths_and_lines_are_strokes_of_the_box_they_begin_in(scene: Any, shape_
     (alone,) = collect(view, [shapes], []).drawn
     assert alone.plane == plane
     assert alone.prompts.box is None
-    assert [s.points for s in alone.prompts.strokes] == [tuple(ends)]
+    (stroke,) = alone.prompts.strokes
+    np.testing.assert_allclose(stroke.points, ends, atol=1e-6)
     shapes.add_rectangles(plane.to_index(Box(20, 20, 30, 30).outline))
     shapes.add_rectangles(plane.to_index(BOX.outline))
     _, held = collect(view, [shapes], []).drawn
     assert held.prompts.box == BOX
-    assert [s.points for s in held.prompts.strokes] == [tuple(ends)]
+    assert held.prompts.strokes == (stroke,)
 
 
 def test_shapes_of_a_flat_layer_lie_on_the_slice_of_the_sliders(scene: Any) -> None:
@@ -465,7 +463,7 @@ def test_a_label_column_of_the_user_says_positive_or_negative(scene: Any, signs:
     viewer, image, view = scene
     points = viewer.add_points([(8, 1, 2), (8, 3, 4)], features={"label": signs}, **spatial_kwargs(image))
     (drawn,) = collect(view, [], [points]).drawn
-    assert drawn.prompts.points == (Point(1, 2, True), Point(3, 4, False))
+    assert [(p.pixel, p.positive) for p in drawn.prompts.points] == [((1, 2), True), ((3, 4), False)]
 
 
 @pytest.mark.parametrize("words", [["liver", "kidney"], ["", "1"], [np.nan, 1.0], ["positive", "negative"]], ids=str)
@@ -499,6 +497,17 @@ def test_two_user_layers_of_one_name_keep_their_shapes_apart(scene: Any) -> None
     for layer, box in zip(layers, (BOX, Box(20, 20, 30, 30)), strict=True):
         layer.add_rectangles(Plane.across(0, 8).to_index(box.outline))
     assert [d.prompts.box for d in collect(view, layers, []).drawn] == [BOX, Box(20, 20, 30, 30)]
+
+
+def test_what_is_drawn_stays_equal_when_the_world_changes_its_unit() -> None:
+    """Accepted prompts of the user's layers are known again by being equal."""
+    viewer, image, view = big_scene(scale=(2.5, 0.7, 0.9), translate=(-700.25, 30, -11), units=("mm",) * 3)
+    shapes, points = own_shapes(viewer, image), own_points(viewer, image)
+    shapes.add([Plane.across(0, 8).to_index([(4, 5), (7, 30)])], shape_type="path")
+    points.add([(8, row, 2 * row + 1) for row in range(30)])
+    before = collect(view, [shapes], [points])
+    viewer.add_points(ndim=3, units=("um",) * 3)
+    assert collect(view, [shapes], [points]) == before
 
 
 # -- what cannot be used ---------------------------------------------------------------------------------------
@@ -565,9 +574,8 @@ def test_an_oblique_image_gives_problems_that_name_the_way_out() -> None:
     shapes, points = own_shapes(viewer, image), own_points(viewer, image)
     shapes.add_rectangles(Plane.across(0, 8).to_index(BOX.outline))
     points.add([(8, 5, 6)])
-    with pytest.warns(UserWarning, match="Non-orthogonal"):
-        for layer in (image, shapes, points):
-            layer.rotate = turned(3, (0, 1), 5)
+    for layer in (image, shapes, points):
+        layer.rotate = turned(3, (0, 1), 5)
     found = collect(view, [shapes], [points])
     assert not found.drawn
     assert len(found.problems) == 2
@@ -586,14 +594,3 @@ def test_in_the_3d_view_boxes_stay_and_points_without_a_box_are_refused(scene: A
     assert (drawn.plane, drawn.prompts.box) == (plane, BOX)
     assert [p.pixel for p in drawn.prompts.points] == [(5, 6)]
     assert ["2D view" in p for p in found.problems] == [True]
-
-
-def exact(turn: np.ndarray, degrees: float) -> bool:
-    """Whether napari warns of no oblique slicing."""
-    return degrees == 90 and turn[0, 1] in (1, -1)
-
-
-class nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *args: object) -> None: ...

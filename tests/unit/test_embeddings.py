@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -140,6 +142,16 @@ def test_any_use_keeps_the_budget_and_the_order_of_use(budget: int, steps: list[
         assert len(store) == len(model)
 
 
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_several_threads_at_once_keep_the_budget_and_the_entries_whole() -> None:
     budget, faults = 1000, []
     store = EmbeddingStore(budget)

@@ -30,12 +30,14 @@ def test_every_slice_in_every_view_holds_the_voxels_of_the_volume(lazy: bool) ->
             assert values[pixel] == volume[tuple(index)]
 
 
-def test_a_slice_is_a_contiguous_copy() -> None:
-    volume = voxels()
-    sagittal = image(volume).plane(Plane.across(2, 5))
-    assert sagittal.flags.c_contiguous
-    assert not np.shares_memory(sagittal, volume)
-    sagittal[...] = 7
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_is_a_contiguous_copy(order: str, axis: int) -> None:
+    volume = np.array(voxels(), order=order)
+    values = image(volume).plane(Plane.across(axis, 1))
+    assert values.flags.c_contiguous
+    assert not np.shares_memory(values, volume)
+    values[...] = 7
     assert np.array_equal(volume, voxels())
 
 

@@ -75,6 +75,11 @@ def test_a_box_holds_all_pixels_that_its_bounds_touch(rows: tuple[float, float],
     assert Box.around(corners) == Box(ranges[0], ranges[2], ranges[1], ranges[3])
 
 
+def test_a_hundredth_of_a_pixel_is_touched_and_float32_noise_is_not() -> None:
+    assert Box.around([[0.49, 1.49], [4.51, 6.51]]) == Box(0, 1, 6, 8)
+    assert Box.around([[0.4999, 1.4999], [4.5001, 6.5001]]) == Box(1, 2, 5, 7)
+
+
 def test_the_order_and_the_number_of_corners_do_not_matter() -> None:
     box = Box(1, 2, 5, 8)
     for corners in itertools.permutations(box.outline):

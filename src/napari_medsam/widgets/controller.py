@@ -146,7 +146,7 @@ class Controller(QObject):
             self.complain(ImageError(NO_IMAGE))
             return
         if self._try(View(self.viewer, self.work.layer).plane) is not None:
-            self.proposals.layers.use(kind)
+            self.proposals.use(kind)
 
     def turn(self, view: str) -> None:
         """Show axial, coronal or sagittal slices of the image, superior up."""

@@ -42,11 +42,28 @@ class Preview:
             for name, value in spatial_kwargs(image).items():
                 setattr(self.layer, name, value)
 
+    def prepare(self) -> None:
+        """Add the layer now, if it is not there: napari takes a third of a second, which the first mask should not."""
+        if self._fits():
+            return
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        self.remove()
+        data = np.zeros(layer_shape(self._image), dtype=np.uint8)
+        colormap = DirectLabelColormap(color_dict=COLORS)
+        self.layer = Labels(data, name=NAME, opacity=0.5, colormap=colormap, **spatial_kwargs(self._image))
+        insert_above(self._viewer, self._image, self.layer)
+        self.layer.editable = False
+        self.layer.locked = True
+        for key, act in self._keys.items():
+            self.layer.bind_key(key, _ignoring_layer(act))
+
     def show(self, drafts: Iterable[Draft], selected: str) -> None:
         """Show the masks of these drafts, and nothing else."""
         masks = [d for d in drafts if d.mask is not None]
         if masks:
-            self._make()
+            self.prepare()
         elif not self._painted or not self._fits():
             self._painted = set()
             return
@@ -68,22 +85,6 @@ class Preview:
     def _fits(self) -> bool:
         here = self.layer is not None and self.layer in self._viewer.layers
         return here and self._image is not None and self.layer.data.shape == layer_shape(self._image)
-
-    def _make(self) -> None:
-        if self._fits():
-            return
-        from napari.layers import Labels
-        from napari.utils.colormaps import DirectLabelColormap
-
-        self.remove()
-        data = np.zeros(layer_shape(self._image), dtype=np.uint8)
-        colormap = DirectLabelColormap(color_dict=COLORS)
-        self.layer = Labels(data, name=NAME, opacity=0.5, colormap=colormap, **spatial_kwargs(self._image))
-        insert_above(self._viewer, self._image, self.layer)
-        self.layer.editable = False
-        self.layer.locked = True
-        for key, act in self._keys.items():
-            self.layer.bind_key(key, _ignoring_layer(act))
 
 
 def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:

@@ -110,6 +110,11 @@ class Proposals(QObject):
             self.work.done.clear()
             self.read_soon()
 
+    def use(self, kind: str) -> None:
+        """Make a drawing tool ready; `kind` is "box" or "point"."""
+        self.preview.prepare()
+        self.layers.use(kind)
+
     def read_soon(self) -> None:
         """Read the prompt layers when napari has finished with its event."""
         if self.work is not None:
