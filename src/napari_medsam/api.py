@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.errors import ImageError, PromptError
+from napari_medsam.errors import ImageError, IntensityError, PromptError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import Window
@@ -67,7 +67,21 @@ def make_prompts(box: Sequence[float] | None = None, points: Iterable[Sequence[f
     PromptError
         A box without four whole numbers, one below 2 x 2 pixels, or a point whose sign is not +1 or -1.
     """
-    return Prompts(None if box is None else _box(box), tuple(_point(p) for p in points))
+    try:
+        each = tuple(points)
+    except TypeError:
+        raise PromptError(f"Points are a list of (row, column, sign), not {points!r}.") from None
+    return Prompts(None if box is None else _box(box), tuple(_point(p) for p in each))
+
+
+def make_window(window: Sequence[float] | None) -> Window | None:
+    """A window from (low, high); None stays None. IntensityError when these are no two numbers in order."""
+    if window is None:
+        return None
+    values = _numbers(window)
+    if values is None or values.shape != (2,):
+        raise IntensityError(f"A window is two numbers, low and high, not {window!r}.")
+    return Window(float(values[0]), float(values[1]))
 
 
 def segment_plane(
@@ -107,7 +121,7 @@ def segment_plane(
     if array.ndim != 2 and not rgb:
         raise ImageError(f"One plane has (rows, columns) or (rows, columns, 3) values, not {array.shape}.")
     grid = Grid.from_spacing(array.shape[:2], (1.0, 1.0))
-    session = Session(Image(array, grid, rgb=rgb), window=None if window is None else Window(*window), model=model)
+    session = Session(Image(array, grid, rgb=rgb), window=make_window(window), model=model)
     request = session.ask(Plane((0, 1)), make_prompts(box, points))
     response = run(request, load(model), EmbeddingStore())
     if response.prediction is None:
@@ -157,14 +171,22 @@ def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStor
 
 
 def _box(numbers: Sequence[float]) -> Box:
-    values = np.asarray(numbers, dtype=np.float64)
-    if values.shape != (4,) or not np.isfinite(values).all() or (values != np.round(values)).any():
-        raise PromptError(f"A box is four whole numbers, row0, column0, row1, column1, not {tuple(numbers)}.")
+    values = _numbers(numbers)
+    if values is None or values.shape != (4,) or not np.isfinite(values).all() or (values % 1).any():
+        raise PromptError(f"A box is four whole numbers, row0, column0, row1, column1, not {numbers!r}.")
     return Box(*(int(v) for v in values))
 
 
 def _point(numbers: Sequence[float]) -> Point:
-    values = np.asarray(numbers, dtype=np.float64)
-    if values.shape != (3,) or values[2] not in (1, -1):
-        raise PromptError(f"A point is row, column and a sign (+1 on the object, -1 off it), not {tuple(numbers)}.")
+    values = _numbers(numbers)
+    if values is None or values.shape != (3,) or values[2] not in (1, -1):
+        raise PromptError(f"A point is row, column and a sign (+1 on the object, -1 off it), not {numbers!r}.")
     return Point(float(values[0]), float(values[1]), bool(values[2] > 0))
+
+
+def _numbers(given: Any) -> NDArray[np.float64] | None:
+    """`given` as an array, None when it holds anything but numbers."""
+    try:
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None

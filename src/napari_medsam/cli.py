@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,16 +18,21 @@ from napari_medsam.errors import MedsamError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, Window
-from napari_medsam.io import read_image, write_labels
+from napari_medsam.io import label_path, read_image, write_labels
 from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
 
+FILE_KEYS = ("objects", "window", "model")
 VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 an error that was explained."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(_with_negative_numbers(words))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the run
     try:
         return int(options.act(options))
     except MedsamError as error:
@@ -35,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def segment(options: argparse.Namespace) -> int:
     """`napari-medsam segment`: one image, its prompts, one label file."""
     image = read_image(options.image, series=options.series)
+    _refuse_source(options.image, options.output)
     tasks = [task_of_numbers(numbers, image.grid.ndim, options.view) for numbers in options.box]
     settings: Mapping[str, Any] = {}
     if options.boxes is not None:
@@ -100,12 +109,15 @@ def task_of_entry(entry: Any, image: Image, number: int) -> api.Task:
     at = entry.get("slice", [])
     at = tuple(at) if isinstance(at, list) else (at,)
     try:
-        plane = plane_of(tuple(int(i) for i in at), image.grid.ndim, entry.get("view", "axial"))
+        plane = plane_of(tuple(_whole(i, "a slice") for i in at), image.grid.ndim, entry.get("view", "axial"))
         prompts = api.make_prompts(entry.get("box"), entry.get("points", ()))
-        value = None if entry.get("label") is None else int(entry["label"])
+        value = None if entry.get("label") is None else _whole(entry["label"], "a label")
+        name = "" if entry.get("name") is None else str(entry["name"])
     except (TypeError, ValueError) as error:
         raise PromptError(f"Object {number} of the prompt file cannot be used: {error}") from error
-    return api.Task(plane, prompts, value, str(entry.get("name", "")))
+    if value is not None and value < 1:
+        raise PromptError(f"Object {number} has the label {value}; labels of objects start at 1.")
+    return api.Task(plane, prompts, value, name)
 
 
 def plane_of(at: tuple[int, ...], ndim: int, view: str) -> Plane:
@@ -134,6 +146,9 @@ def _load_json(path: str) -> dict[str, Any]:
         found = {"objects": found}
     if not isinstance(found, dict) or not isinstance(found.get("objects"), list):
         raise PromptError(f'The prompt file {path} needs a list "objects", or to be one; see the README.')
+    unknown = sorted(found.keys() - FILE_KEYS)
+    if unknown:
+        raise PromptError(f"The prompt file {path} may hold {', '.join(FILE_KEYS)}, not {', '.join(unknown)}.")
     return found
 
 
@@ -142,11 +157,7 @@ def _window(given: Any) -> Window | None:
         return given
     if isinstance(given, str):
         return _window_of_text(given)
-    try:
-        low, high = (float(v) for v in given)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f'"window" is two numbers, low and high, or a preset, not {given!r}.') from error
-    return Window(low, high)
+    return api.make_window(given)
 
 
 def _window_of_text(text: str) -> Window:
@@ -157,6 +168,30 @@ def _window_of_text(text: str) -> Window:
     except ValueError as error:
         raise PromptError(f"--window takes LOW,HIGH or one of {', '.join(CT_PRESETS)}, not {text!r}.") from error
     return Window(low, high)
+
+
+def _whole(given: Any, what: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or given != int(given):
+        raise PromptError(f"{what} is a whole number, not {given!r}")
+    return int(given)
+
+
+def _refuse_source(image: str, output: str) -> None:
+    written = label_path(output)
+    # unlike Path.exists, no error for a name that is too long
+    if os.path.exists(written) and os.path.samefile(written, image):
+        raise PromptError(f"{written.name} is the image itself, and would be lost. Choose another --output.")
+
+
+def _with_negative_numbers(words: Sequence[str]) -> list[str]:
+    """Join `--window -160,240`, in which argparse takes the number for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--window", "--box") and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _numbers(text: str) -> list[int]:

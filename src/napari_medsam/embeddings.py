@@ -51,6 +51,9 @@ class EmbeddingStore:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __bool__(self) -> bool:
+        return True  # an empty store is a store
+
     def get(self, key: str) -> Embedding | None:
         """The embedding of `key`, now the most recently used; None when it is not here."""
         with self._lock:

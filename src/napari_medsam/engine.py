@@ -54,6 +54,7 @@ class Engine:
         self._running: Request | None = None
         self._closed = False
         self._changed = threading.Condition()
+        self._door = threading.RLock()  # held while an answer is handed over, so that none is after `close`
         self._thread = threading.Thread(target=self._work, name="napari-medsam lane", daemon=True)
         self._thread.start()
         atexit.register(self._close_at_exit)
@@ -91,6 +92,8 @@ class Engine:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
+        with self._door:
+            pass
         if timeout and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
         atexit.unregister(self._close_at_exit)
@@ -98,10 +101,9 @@ class Engine:
     def _work(self) -> None:
         while (request := self._next()) is not None:
             response = self._answer(request)
-            with self._changed:
-                closed = self._closed
-            if not closed:
-                self._hand_over(response)
+            with self._door:
+                if not self._closed:
+                    self._hand_over(response)
             with self._changed:
                 self._running = None
                 self._changed.notify_all()
@@ -119,11 +121,13 @@ class Engine:
         try:
             if request.model not in self._models:
                 self._models[request.model] = self._load(request.model)
+            return run(request, self._models[request.model], self.store)
         except MedsamError as error:
             return Response(request, error=error)
-        except Exception as error:
-            return Response(request, error=ModelError(f"The model {request.model!r} could not be loaded: {error}."))
-        return run(request, self._models[request.model], self.store)
+        except BaseException as error:  # a library's SystemExit must not end the lane in silence
+            failure = ModelError(f"The model {request.model!r} could not be used: {error!r}. Choose another model.")
+            failure.__cause__ = error
+            return Response(request, error=failure)
 
     def _hand_over(self, response: Response) -> None:
         with contextlib.suppress(Exception):  # the receiver may be gone: a window closed while this ran

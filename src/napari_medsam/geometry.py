@@ -49,7 +49,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         n = len(self.shape)
-        affine = np.array(self.affine, dtype=np.float64)
+        affine = np.array(self.affine, dtype=np.float64) + 0.0  # -0.0 becomes 0.0, so that equal grids hash alike
         if n < 2 or min(self.shape) < 1:
             raise GeometryError(f"A grid needs two axes or more of one voxel or more, not {self.shape}.")
         if affine.shape != (n + 1, n + 1):
@@ -64,9 +64,12 @@ class Grid:
         """Grid of positive `spacing` per axis whose voxel 0 lies at `origin` (zeros when None)."""
         n = len(shape)
         affine = np.eye(n + 1)
-        affine[:n, :n] = np.diag(np.asarray(spacing, dtype=np.float64))
-        if origin is not None:
-            affine[:n, n] = origin
+        steps = np.asarray(spacing, dtype=np.float64)
+        at = np.zeros(n) if origin is None else np.asarray(origin, dtype=np.float64)
+        if steps.shape != (n,) or at.shape != (n,):
+            raise GeometryError(f"A grid of {n} axes needs {n} spacings and {n} origins, not {steps} and {at}.")
+        affine[:n, :n] = np.diag(steps)
+        affine[:n, n] = at
         return cls(shape, affine)
 
     @property
@@ -117,6 +120,7 @@ class Plane:
     index: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "index", tuple(sorted(self.index)))
         used = [*self.axes, *(axis for axis, _ in self.index)]
         if self.axes[0] >= self.axes[1] or sorted(used) != list(range(len(used))):
             raise GeometryError(f"A plane names each axis once and its own two in order, not {self}.")

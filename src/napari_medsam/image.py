@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_medsam.errors import ImageError
 from napari_medsam.geometry import Grid, Plane
-from napari_medsam.intensity import ArrayLike3
+from napari_medsam.intensity import ArrayLike3, sample
 
 KEY = "napari-medsam"
 """The key under which a layer's metadata holds what `Image.source` holds."""
@@ -56,8 +56,23 @@ class Image:
 
     @property
     def lazy(self) -> bool:
-        """Whether reading a slice may be slow (anything but numpy)."""
-        return not isinstance(self.data, np.ndarray)
+        """Whether reading a slice may be slow (anything but numpy in memory)."""
+        return not isinstance(self.data, np.ndarray) or isinstance(self.data, np.memmap)
+
+    def sample(self) -> NDArray[Any]:
+        """Some values of the image, to suggest a window from; see `intensity.sample`.
+
+        Raises
+        ------
+        ImageError
+            The array cannot be read.
+        """
+        try:
+            return sample(self.data, rgb=self.rgb)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ImageError(f"{self.name!r} could not be read: {error}. Check the file and open it again.") from error
 
     def plane(self, plane: Plane) -> NDArray[Any]:
         """A copy of one slice, (rows, columns) or (rows, columns, 3)."""

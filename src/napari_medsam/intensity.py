@@ -110,20 +110,23 @@ def percentile_window(values: NDArray[Any]) -> Window:
     return Window(float(low), float(high)) if high > low else Window(float(low) - 0.5, float(low) + 0.5)
 
 
-def sample(array: ArrayLike3) -> NDArray[Any]:
+def sample(array: ArrayLike3, *, rgb: bool = False) -> NDArray[Any]:
     """A regular sample of at most about SAMPLE values: some slices of the last two axes, thinned.
 
-    Arrays in memory give up to MOST_SLICES slices, lazy ones up to LAZY_SLICES, which are read one by one.
+    Arrays in memory give up to MOST_SLICES slices, others up to LAZY_SLICES, which are read one by one. With `rgb`
+    the last axis is colour; alpha is left out.
     """
     shape = tuple(int(s) for s in array.shape)
-    if len(shape) < 3:
-        return np.asarray(array[...])
-    leading = int(np.prod(shape[:-2], dtype=np.int64))
-    count = min(leading, MOST_SLICES if isinstance(array, np.ndarray) else LAZY_SLICES)
+    if rgb:
+        shape = shape[:-1]
+    outer = shape[:-2]
+    leading = int(np.prod(outer, dtype=np.int64))
+    in_memory = isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
+    count = min(leading, MOST_SLICES if in_memory else LAZY_SLICES)
     chosen = ((np.arange(count) + 0.5) * leading / count).astype(int)
     step = max(1, int(np.ceil(np.sqrt(count * shape[-2] * shape[-1] / SAMPLE))))
-    planes = (np.asarray(array[tuple(int(i) for i in np.unravel_index(at, shape[:-2]))]) for at in chosen)
-    return np.stack([plane[::step, ::step] for plane in planes])
+    planes = (np.asarray(array[tuple(int(i) for i in np.unravel_index(at, outer))]) for at in chosen)
+    return np.stack([plane[::step, ::step, ..., :3] if rgb else plane[::step, ::step] for plane in planes])
 
 
 def looks_like_ct(values: NDArray[Any]) -> bool:
@@ -158,19 +161,23 @@ def suggest_window(values: NDArray[Any]) -> tuple[str, Window]:
 class WindowedArray:
     """A read-only view of an array as the model sees it: uint8 through a window, computed when indexed.
 
-    It has what napari asks of an image array, so the same pixels can be shown and fed to the model.
+    It has what napari asks of an image array, so the same pixels can be shown and fed to the model. With `rgb` the
+    last axis is colour, and alpha is left out.
     """
 
-    def __init__(self, array: ArrayLike3, window: Callable[[], Window]) -> None:
+    def __init__(self, array: ArrayLike3, window: Callable[[], Window], *, rgb: bool = False) -> None:
         self._array = array
         self._window = window
-        self.shape = tuple(int(s) for s in array.shape)
+        shape = tuple(int(s) for s in array.shape)
+        self._opaque = rgb and shape[-1] == 4
+        self.shape = (*shape[:-1], 3) if self._opaque else shape
         self.ndim = len(self.shape)
         self.size = int(np.prod(self.shape, dtype=np.int64))
         self.dtype = np.dtype(np.uint8)
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        return to_uint8(np.asarray(self._array[key]), self._window())
+        values = np.asarray(self._array[key])
+        return to_uint8(values[..., :3] if self._opaque else values, self._window())
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -15,6 +15,8 @@ FIRST_DTYPE = np.uint16
 """New label arrays have this type; they grow when a value needs more."""
 
 GROWTH = (np.uint16, np.uint32)
+SIGNED_GROWTH = (np.int32, np.int64)
+"""What labels grow to; signed ones stay signed, since -1 may mark voxels to ignore."""
 
 
 class LabelStore(Protocol):
@@ -53,7 +55,7 @@ class LabelStore(Protocol):
 
 
 def grown_dtype(dtype: np.dtype[Any], value: int) -> np.dtype[Any]:
-    """`dtype`, or the smallest larger type of GROWTH that holds `value`.
+    """`dtype`, or the smallest larger type of its kind that holds `value`.
 
     Raises
     ------
@@ -64,10 +66,11 @@ def grown_dtype(dtype: np.dtype[Any], value: int) -> np.dtype[Any]:
         raise LabelsError(f"Label values start at 0; {value} cannot be stored.")
     if value <= np.iinfo(dtype).max:
         return dtype
-    for larger in GROWTH:
+    growth = SIGNED_GROWTH if dtype.kind == "i" else GROWTH
+    for larger in growth:
         if value <= np.iinfo(larger).max:
             return np.dtype(larger)
-    raise LabelsError(f"Label {value} is beyond {np.iinfo(GROWTH[-1]).max}, the largest value that can be stored.")
+    raise LabelsError(f"Label {value} is beyond {np.iinfo(growth[-1]).max}, the largest value that can be stored.")
 
 
 def indices_of(plane: Plane, where: BoolArray) -> tuple[NDArray[np.intp], ...]:
@@ -92,6 +95,8 @@ class ArrayLabels:
     def __init__(self, data: NDArray[Any]) -> None:
         if data.dtype.kind not in "iu":
             raise LabelsError(f"Labels are whole numbers; an array of {data.dtype} cannot hold them.")
+        if not data.flags.writeable:
+            raise LabelsError("The labels are read-only; make a copy of the array to write to.")
         self.data = data
         self._undone: list[_Step] = []
         self._done: list[_Step] = []

@@ -55,6 +55,8 @@ class Box:
     def around(cls, plane_points: ArrayLike) -> Box:
         """The box of all pixels that the bounds of (k, 2) plane positions touch."""
         points = np.asarray(plane_points, dtype=np.float64)
+        if points.ndim != 2 or not len(points):
+            raise PromptError("The box has no corners; delete it and draw it again.")
         if not np.isfinite(points).all():
             raise PromptError("The box has a corner at NaN or infinity; delete it and draw it again.")
         row0, column0 = np.floor(points.min(axis=0) + 0.5 + EDGE)
@@ -88,6 +90,10 @@ class Stroke:
 
     points: tuple[tuple[float, float], ...]
     positive: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.points or not np.isfinite(np.array(self.points, dtype=np.float64)).all():
+            raise PromptError("A stroke has no points, or one at NaN or infinity; delete it and draw it again.")
 
     def pixels(self, shape: tuple[int, int]) -> NDArray[np.intp]:
         """The (k, 2) pixels of a plane of `shape` that the line passes through."""

@@ -9,19 +9,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.embeddings import EmbeddingStore, content_key
-from napari_medsam.errors import GeometryError, LabelsError, MedsamError, ModelError
+from napari_medsam.errors import ImageError, LabelsError, MedsamError, ModelError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
-from napari_medsam.intensity import Window, WindowedArray, sample, suggest_window, to_uint8
+from napari_medsam.intensity import Window, WindowedArray, suggest_window, to_uint8
 from napari_medsam.labels import ArrayLabels, LabelStore
 from napari_medsam.masks import BoolArray, Overlap, paintable
 from napari_medsam.models.base import Prediction, Segmenter
 from napari_medsam.models.registry import DEFAULT
+from napari_medsam.objects import ObjectNames
 from napari_medsam.prompts import Prompts
 
 _tickets = itertools.count(1)
@@ -71,11 +73,18 @@ class Draft:
     plane: Plane
     prompts: Prompts
     ticket: int = 0
+    answered: int = 0
+    """Ticket of the request that `prediction` or `error` answers."""
     prediction: Prediction | None = None
     candidate: int = 0
     error: MedsamError | None = None
     wanted: bool = False
     """Whether it was accepted before its prediction arrived."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether the newest request is not answered yet; `mask` is then of an earlier one."""
+        return self.ticket != self.answered
 
     @property
     def mask(self) -> BoolArray | None:
@@ -152,15 +161,13 @@ class Session:
         names: Mapping[int, str] | None = None,
     ) -> None:
         self.image = image
-        self.window = suggest_window(sample(image.data))[1] if window is None else window
+        self.window = suggest_window(image.sample())[1] if window is None else window
         self.model = model
         self.overlap = Overlap.KEEP
         self.target: int | None = None
         self.new_name = ""
-        self.names: dict[int, str] = dict(names or {})
+        self._objects = ObjectNames(names)
         self.drafts: dict[str, Draft] = {}
-        self._retired: dict[int, str] = {}
-        self._touched: dict[int, set[Plane]] = {}
         self._labels: LabelStore = ArrayLabels.empty(image.grid.shape)
         self.labels = self._labels if labels is None else labels
 
@@ -177,13 +184,21 @@ class Session:
                 "choose labels of the same image, or new ones."
             )
         self._labels = labels
-        self._touched.clear()
-        self._retired.clear()
+        self._objects = ObjectNames(self.names)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Name of each object; setting it replaces them all."""
+        return self._objects.names
+
+    @names.setter
+    def names(self, names: Mapping[int, str]) -> None:
+        self._objects = ObjectNames(names)
 
     @property
     def seen(self) -> WindowedArray:
         """The whole image as the model sees it, computed slice by slice when indexed."""
-        return WindowedArray(self.image.data, lambda: self.window)
+        return WindowedArray(self.image.data, lambda: self.window, rgb=self.image.rgb)
 
     # -- asking ------------------------------------------------------------------------------------------------
 
@@ -214,6 +229,8 @@ class Session:
         Drafts that were accepted before their answer came stay until it comes.
         """
         now = {key: (plane, prompts) for key, plane, prompts in drawn}
+        for plane, _ in now.values():
+            plane.check(self.image.grid.shape)
         self.drafts = {key: d for key, d in self.drafts.items() if key in now or d.wanted}
         changed = [key for key, what in now.items() if not self._holds(key, what)]
         return [self.ask(*now[key], key) for key in changed]
@@ -224,7 +241,7 @@ class Session:
 
     def ask_unanswered(self) -> list[Request]:
         """Requests for the drafts without an answer, after waiting requests were dropped."""
-        silent = [d for d in self.drafts.values() if d.prediction is None and d.error is None]
+        silent = [d for d in self.drafts.values() if d.pending]
         return [self.ask(d.plane, d.prompts, d.key) for d in silent]
 
     def receive(self, response: Response) -> bool:
@@ -234,7 +251,9 @@ class Session:
             return False
         prediction = response.prediction
         chosen = 0 if prediction is None else prediction.chosen
-        self.drafts[draft.key] = replace(draft, prediction=prediction, candidate=chosen, error=response.error)
+        self.drafts[draft.key] = replace(
+            draft, answered=draft.ticket, prediction=prediction, candidate=chosen, error=response.error
+        )
         return True
 
     def next_candidate(self, key: str) -> Draft:
@@ -254,23 +273,22 @@ class Session:
 
         Raises
         ------
+        PromptError
+            There is no such draft.
         LabelsError
-            The value cannot be stored, or all pixels of the mask belong to other objects. The draft is kept.
+            The mask is empty, the value cannot be stored, or all pixels belong to other objects. The draft is kept.
         """
+        if key not in self.drafts:
+            raise PromptError("There is no such proposal. Draw a box, or click a point on the object.")
         draft = self.drafts[key] = replace(self.drafts[key], wanted=False)
         if draft.error is not None:
             raise draft.error
-        if draft.mask is None:
+        if draft.pending or draft.mask is None:
             self.drafts[key] = replace(draft, wanted=True)
             return None
-        value = self.next_value() if self.target is None else self.target
-        where = paintable(self.labels.read(draft.plane), draft.mask, value, self.overlap)
-        if draft.mask.any() and not where.any():
-            self._refuse_hidden(draft, value)
-        self.labels.write(draft.plane, where, value)
-        self._remember(value, draft.plane)
+        pixels, value = self._write(draft.plane, draft.mask)
         del self.drafts[key]
-        return Accepted(key, value, draft.plane, int(np.count_nonzero(where)))
+        return Accepted(key, value, draft.plane, pixels)
 
     def next_value(self) -> int:
         """The value of the next new object: one above all that are in use or named."""
@@ -279,18 +297,22 @@ class Session:
     def undo(self) -> None:
         """Take back the last change of the labels, whoever made it."""
         self.labels.undo()
-        self._refresh_names()
+        self.refresh_names()
 
     def redo(self) -> None:
         """Do the last undone change of the labels again."""
         self.labels.redo()
-        self._refresh_names()
+        self.refresh_names()
+
+    def refresh_names(self) -> None:
+        """Bring the names in step with the voxels, after an undo that went past this session."""
+        self._objects.refresh(self.labels.read)
+        if self.target is not None and self.target not in self.names:
+            self.target = None
 
     def rename(self, value: int, name: str) -> None:
         """Give an object a name."""
-        if value < 1:
-            raise LabelsError(f"Objects have values from 1; {value} is background.")
-        self.names[value] = name
+        self._objects.rename(value, name)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -305,37 +327,36 @@ class Session:
         draft = self.drafts.get(key)
         return draft is not None and (draft.plane, draft.prompts) == what
 
-    def _refuse_hidden(self, draft: Draft, value: int) -> None:
-        under = np.unique(self.labels.read(draft.plane)[draft.mask])
-        if set(under.tolist()) <= {value}:
-            return
-        named = ", ".join(self.names.get(v, str(v)) for v in under.tolist() if v != value)
-        raise LabelsError(
-            f"Every pixel of the mask belongs to other objects ({named}). Choose to overwrite them, or undo them first."
-        )
+    def _write(self, plane: Plane, mask: BoolArray) -> tuple[int, int]:
+        """Write a mask for the target, or a new object; (pixels changed, value)."""
+        value = self.next_value() if self.target is None else self.target
+        if value < 1:
+            raise LabelsError(f"Objects have values from 1; {value} is background.")
+        if not mask.any():
+            raise LabelsError("The mask is empty, so there is nothing to accept. Change the prompts, or clear them.")
+        before = self.labels.read(plane)
+        where = paintable(before, mask, value, self.overlap)
+        if not where.any():
+            self._refuse_hidden(before[mask], value)
+        self.labels.write(plane, where, value)
+        (self._objects.make if self.target is None else self._objects.extend)(value, self.new_name, plane)
+        self.new_name = ""
+        return int(np.count_nonzero(where)), value
 
-    def _remember(self, value: int, plane: Plane) -> None:
-        self._touched.setdefault(value, set()).add(plane)
-        if value not in self.names:
-            self.names[value] = self.new_name or f"object {value}"
-            self.new_name = ""
-
-    def _refresh_names(self) -> None:
-        """Hide the names of objects whose accepted slices are all undone, and show those that are back."""
-        for value, planes in self._touched.items():
-            here = any((self.labels.read(plane) == value).any() for plane in planes)
-            if here and value in self._retired:
-                self.names[value] = self._retired.pop(value)
-            elif not here and value in self.names:
-                self._retired[value] = self.names.pop(value)
-        if self.target is not None and self.target in self._retired:
-            self.target = None
+    def _refuse_hidden(self, under: NDArray[Any], value: int) -> None:
+        others = [v for v in np.unique(under).tolist() if v != value]
+        if others:
+            named = ", ".join(self.names.get(v, str(v)) for v in others)
+            raise LabelsError(
+                f"Every pixel of the mask belongs to other objects ({named}). Choose to overwrite them, or undo them "
+                "first."
+            )
 
 
 def _seen(image: Image, plane: Plane, window: Window) -> NDArray[np.uint8]:
     try:
         return to_uint8(image.plane(plane), window)
-    except MedsamError:
+    except (MedsamError, MemoryError):
         raise
     except Exception as error:
-        raise GeometryError(f"Slice {dict(plane.index)} of {image.name!r} could not be read: {error}.") from error
+        raise ImageError(f"Slice {dict(plane.index)} of {image.name!r} could not be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""Layers to voxels without a window: every matrix against a formula of its own, every plane against what napari shows."""
+"""Layers to voxels without a window: matrices against a formula of their own, planes against what napari shows."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Priority
-from napari_medsam.errors import GeometryError, ModelError
+from napari_medsam.errors import ImageError, ModelError
 from napari_medsam.models.base import Embedding, Segmenter
 from napari_medsam.prompts import Box, Prompts
 from napari_medsam.session import Response
@@ -314,7 +314,7 @@ def test_a_slice_that_cannot_be_read_is_an_answer_too(lane: MakeEngine) -> None:
     engine, answers = lane(BoxFake())
     engine.submit(session(BrokenArray(voxels(), OSError("gone"))).ask(axial(1), BOX))
     assert engine.wait(SECONDS)
-    assert isinstance(answers[0].error, GeometryError)
+    assert isinstance(answers[0].error, ImageError)
 
 
 @pytest.mark.parametrize("error", [ModelError("no weights"), OSError("libcudart.so.12"), ImportError("torch")])

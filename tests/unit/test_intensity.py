@@ -269,7 +269,7 @@ def test_a_sample_of_a_large_volume_is_thinned() -> None:
 
 def test_a_sample_of_a_plane_is_the_plane() -> None:
     plane = voxels()[1]
-    assert np.array_equal(sample(plane), plane)
+    assert np.array_equal(sample(plane)[0], plane)
 
 
 # -- the view --------------------------------------------------------------------------------------------------

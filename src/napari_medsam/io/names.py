@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] 
 def require_own_table(path: Path) -> None:
     """Raise WriteError when what lies where the name table would go is something else, which must not be lost."""
     table = names_path(path)
-    if not table.exists():
+    if not os.path.exists(table):  # unlike Path.exists, no error for a name that is too long
         return
     try:
         read_names(table)

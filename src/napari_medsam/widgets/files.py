@@ -11,7 +11,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 
 from napari_medsam.image import KEY, Image
-from napari_medsam.intensity import sample, suggest_window
+from napari_medsam.intensity import suggest_window
 from napari_medsam.io import read_image, read_labels
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -66,7 +66,7 @@ def layer_of(image: Image) -> LayerData:
     }
     if not image.rgb:
         # a CT opened at its full range shows no organ
-        window = suggest_window(sample(image.data))[1]
+        window = suggest_window(image.sample())[1]
         kwargs["contrast_limits"] = (window.low, window.high)
     return image.data, kwargs, "image"
 

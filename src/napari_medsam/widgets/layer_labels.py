@@ -52,6 +52,8 @@ class LayerLabels:
         if not (where & (self.read(plane) != value)).any():
             return
         self._widen_for(value)
+        if isinstance(self.layer.data, np.ndarray) and not self.layer.data.flags.writeable:
+            raise LabelsError(f"The labels {self.layer.name!r} are read-only. Choose new labels, or a copy of these.")
         self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
         self.layer.refresh()
 

@@ -1,0 +1,54 @@
+"""The names of the objects in the labels, kept in step with undo and redo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_medsam.errors import LabelsError
+from napari_medsam.geometry import Plane
+
+
+class ObjectNames:
+    """Names by label value. A name whose object was made here goes with its voxels, and comes back with them.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Of objects that exist already; undo never hides these.
+    """
+
+    def __init__(self, names: Mapping[int, str] | None = None) -> None:
+        self.names: dict[int, str] = dict(names or {})
+        self._hidden: dict[int, str] = {}
+        self._slices: dict[int, set[Plane]] = {}
+
+    def make(self, value: int, name: str, plane: Plane) -> None:
+        """A new object was written on a slice."""
+        self._hidden.pop(value, None)
+        self._slices[value] = {plane}
+        self.names[value] = name or f"object {value}"
+
+    def extend(self, value: int, name: str, plane: Plane) -> None:
+        """An object was written on one more slice; `name` is used when it has none yet."""
+        if value in self._slices:
+            self._slices[value].add(plane)
+        if value not in self.names:
+            self.names[value] = name or f"object {value}"
+
+    def rename(self, value: int, name: str) -> None:
+        """Give an object a name."""
+        if value < 1:
+            raise LabelsError(f"Objects have values from 1; {value} is background.")
+        self.names[value] = name
+
+    def refresh(self, read: Callable[[Plane], NDArray[Any]]) -> None:
+        """Hide the names of objects made here that have no voxels left on their slices, show those that are back."""
+        for value, planes in self._slices.items():
+            here = any((read(plane) == value).any() for plane in planes)
+            if here and value in self._hidden:
+                self.names[value] = self._hidden.pop(value)
+            elif not here and value in self.names:
+                self._hidden[value] = self.names.pop(value)
