@@ -38,7 +38,7 @@ class EmbeddingStore:
     """
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[str, Embedding] = OrderedDict()
         self._lock = threading.Lock()
@@ -66,9 +66,9 @@ class EmbeddingStore:
         """Keep `embedding`, dropping the least recently used ones until the budget holds."""
         with self._lock:
             self._drop(key)
-            if embedding.nbytes > self._max_bytes:
+            if embedding.nbytes > self.max_bytes:
                 return
-            while self._bytes + embedding.nbytes > self._max_bytes:
+            while self._bytes + embedding.nbytes > self.max_bytes:
                 self._drop(next(iter(self._entries)))
             self._entries[key] = embedding
             self._bytes += embedding.nbytes

@@ -33,6 +33,8 @@ AT = (8, 15, 60)
 BOXES = (Box(20, 10, 36, 28), Box(11, 20, 17, 46), Box(2, 30, 7, 50))
 FIRST, LAST, REST = 1.0, 0.8, 0.4
 """Brightness of the voxels in the first and the last corner of an L, and between them."""
+WINDOW = 900, 600
+"""Small, because software rendering takes most of the time."""
 ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0))
 
 
@@ -97,7 +99,7 @@ def click_at(viewer: Any, at: QPoint) -> None:
     QApplication.processEvents()
 
 
-def drag_between(viewer: Any, a: QPoint, b: QPoint, steps: int = 5) -> None:
+def drag_between(viewer: Any, a: QPoint, b: QPoint, steps: int = 3) -> None:
     widget = gui.canvas(viewer)
     QTest.mouseMove(widget, a)
     QApplication.processEvents()
@@ -234,7 +236,9 @@ def seat(open_dock: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iter
 
     def make(data: Any = None, **kwargs: Any) -> Seat:
         viewer, dock = open_dock()
-        image = viewer.add_image(objects() if data is None else data, contrast_limits=(0, 1), **kwargs)
+        viewer.window._qt_window.resize(*WINDOW)
+        kwargs = {"contrast_limits": (0, 1), **kwargs}
+        image = viewer.add_image(objects() if data is None else data, **kwargs)
         QApplication.processEvents()
         made = Seat(Bench(viewer, dock, image), [])
         engine = dock.controller.proposals.engine
@@ -350,7 +354,8 @@ def test_arrays_of_every_kind_give_the_voxel_that_is_seen(seat: Any, kind: str, 
         data = zarr.open_array(tmp_path / "volume.zarr", mode="w", shape=SHAPE, chunks=(4, 30, 40), dtype="f4")
         data[:] = volume
     elif kind == "rgb":
-        data, kwargs["rgb"] = np.repeat((255 * volume).round().astype(np.uint8)[..., None], 3, -1), True
+        data = np.repeat((255 * volume).round().astype(np.uint8)[..., None], 3, -1)
+        kwargs.update(rgb=True, contrast_limits=(0, 255))
     made = seat(data, **kwargs)
     orders = ORDERS[:2] if kind == "multiscale" else ORDERS
     for order in orders:
