@@ -41,6 +41,7 @@ def test_from_file_to_saved_mask_and_back(bench: Bench, phantom: Any, phantom_fi
     _, truth, _ = phantom
     viewer, controller = bench.viewer, bench.controller
     before = bench.image.data.copy()
+    place = [np.array(getattr(bench.image, name)) for name in ("scale", "translate", "rotate", "contrast_limits")]
     plane, box = plane_and_box(truth, 3, 0)
     view(bench, 0, plane)
 
@@ -71,6 +72,22 @@ def test_from_file_to_saved_mask_and_back(bench: Bench, phantom: Any, phantom_fi
     (reopened,) = viewer.open(written, plugin="napari-medsam")
     assert np.array_equal(reopened.data, labels.data)
     assert np.array_equal(bench.image.data, before), "the image is never changed"
+    for name, was in zip(("scale", "translate", "rotate", "contrast_limits"), place, strict=True):
+        assert np.array_equal(getattr(bench.image, name), was), f"{name} of the layer is never changed"
+
+
+def test_only_the_slice_in_use_is_encoded(bench: Bench, phantom: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SAMM: all slices of all three views are embedded before the first click, 1324 for a CT."""
+    plane, box = plane_and_box(phantom[1], 3, 0)
+    view(bench, 0, plane)
+    bench.settle()
+    store = bench.controller.proposals.engine.store
+    before = len(store)
+    bench.controller.draw("box")
+    bench.draw(plane, box)
+    bench.settle()
+    assert before <= 2
+    assert len(store) == before, "the shown slice was encoded ahead, and is not encoded again"
 
 
 def _same_geometry(written: Path, source: Path) -> None:

@@ -137,6 +137,7 @@ class Controller(QObject):
             self.seen.show(self.work.layer, self.work.session)
         else:
             self.seen.remove()
+        self.changed.emit()
 
     # -- actions -----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QSizePolicy,
-    QToolButton,
     QWidget,
 )
 
@@ -75,9 +74,9 @@ class WindowPanel(QWidget):
         self.preset = QComboBox()
         self.preset.addItems(CHOICES)
         self.preset.setToolTip("Which intensities the model sees as black to white. The image layer is not changed.")
-        self.eye = QToolButton()
-        self.eye.setText("Model view")
+        self.eye = QPushButton("Model view")
         self.eye.setCheckable(True)
+        self.eye.setMinimumWidth(20)
         self.eye.setToolTip("Show exactly what the model sees, as a layer of its own")
         self.width_box, self.level_box = _spin("Width of the window"), _spin("Level: the middle of the window")
         self.width_box.setMinimum(1e-6)
@@ -212,7 +211,7 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(4)
     for widget in widgets:
-        layout.addWidget(widget, 0 if isinstance(widget, QToolButton) else 1)
+        layout.addWidget(widget, 1)
     return row
 
 
