@@ -240,3 +240,21 @@ def test_an_object_is_continued_over_slices(bench: Bench, phantom: Any) -> None:
     assert np.unique(bench.labels.data).tolist() == [0, 1]
     assert len(np.unique(np.argwhere(bench.labels.data)[:, 0])) == 2
     assert dict(zip(bench.labels.features["index"], bench.labels.features["name"], strict=True)) == {1: "liver"}
+
+
+def test_naparis_own_undo_keeps_the_names_in_step(bench: Bench, phantom: Any) -> None:
+    plane, box = plane_and_box(phantom[1], 3, 0)
+    view(bench, 0, plane)
+    bench.controller.draw("box")
+    bench.draw(plane, box)
+    bench.settle()
+    bench.controller.accept()
+    bench.viewer.layers.selection.active = bench.labels
+    gui.press(bench.viewer, Qt.Key.Key_Z, gui.CONTROL)
+    assert not bench.labels.data.any()
+    gui.until(lambda: bench.controller.session.names == {})
+    gui.press(bench.viewer, Qt.Key.Key_Z, gui.CONTROL | gui.SHIFT)
+    gui.until(lambda: bench.controller.session.names == {1: "object 1"})
+    bench.viewer.layers.selection.active = bench.controller.proposals.preview.layer
+    gui.press(bench.viewer, Qt.Key.Key_Z, gui.CONTROL)
+    assert not bench.labels.data.any(), "undo works while the preview is active"

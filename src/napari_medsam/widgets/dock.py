@@ -121,6 +121,22 @@ class SegmentDock(QWidget):
         self.status = StatusLine()
 
     def _lay_out(self) -> None:
+        fold = QCollapsible("More")
+        fold.addWidget(self._more())
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._form())
+        layout.addWidget(fold)
+        layout.addStretch(1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(250)
+        self._needs_image = [
+            self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
+            *self.view_buttons, self.box_button, self.point_button, self.objects.combo, self.objects.name,
+            self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
+            self.labels, self.again,
+        ]  # fmt: skip
+
+    def _form(self) -> QFormLayout:
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(8)
@@ -137,6 +153,10 @@ class SegmentDock(QWidget):
         form.addRow(side_by_side(self.accept_button, self.clear_button))
         form.addRow(side_by_side(self.undo_button, self.redo_button))
         form.addRow(self.save)
+        _widen_labels(form)
+        return form
+
+    def _more(self) -> QWidget:
         more = QWidget()
         rows = QFormLayout(more)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -145,22 +165,8 @@ class SegmentDock(QWidget):
         rows.addRow("Boxes", self.shapes)
         rows.addRow("Points", self.points)
         rows.addRow(self.again)
-        for rows_of in (form, rows):
-            _widen_labels(rows_of)
-        fold = QCollapsible("More")
-        fold.addWidget(more)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(fold)
-        layout.addStretch(1)
-        layout.addWidget(self.status)
-        self.setMinimumWidth(250)
-        self._needs_image = [
-            self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
-            *self.view_buttons, self.box_button, self.point_button, self.objects.combo, self.objects.name,
-            self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
-            self.labels, self.again,
-        ]  # fmt: skip
+        _widen_labels(rows)
+        return more
 
     def _connect(self) -> None:
         c = self.controller

@@ -26,6 +26,8 @@ from napari_medsam.widgets.workspace import Workspace
 
 Keys = Mapping[str, Callable[[], None]]
 
+NAMES_MS = 300
+"""How long after a change of the labels the names are brought in step; the event also comes at every scroll."""
 WARM_MS = 80
 """Scrolling fires once per step; the shown plane is encoded when it rests for this long."""
 
@@ -60,11 +62,13 @@ class Proposals(QObject):
         self._asked: dict[str, float] = {}
         self._read_soon = _timer(self, 0, self.read)
         self._warm_soon = _timer(self, WARM_MS, self._warm)
+        self._names_soon = _timer(self, NAMES_MS, self._refresh_names)
         self._arrived.connect(self._receive)  # sent by the lane's thread, so Qt queues it to this one
 
     def open(self, work: Workspace) -> None:
         """Take up a workspace."""
         self.work = work
+        work.target.on_voxels = self._names_soon.start
         self.place()
         self.layers.restore(work.prompts)
         self.submit(work.session.ask_unanswered())
@@ -77,6 +81,7 @@ class Proposals(QObject):
         self._asked.clear()
         self.preview.show((), "")
         if work is not None:
+            work.target.on_voxels = None
             work.prompts = self.layers.state()
         self.layers.restore(Drawing())
 
@@ -88,12 +93,14 @@ class Proposals(QObject):
 
     def close(self) -> None:
         """Stop the lane and let go of the viewer; layers stay as they are."""
+        if self.work is not None:
+            self.work.target.on_voxels = None
         self.work = None
         self.engine.close()
         # collected together with its viewer, this object may outlive its Qt half
         with contextlib.suppress(RuntimeError):
-            self._read_soon.stop()
-            self._warm_soon.stop()
+            for timer in (self._read_soon, self._warm_soon, self._names_soon):
+                timer.stop()
         self.follow_user_layers()
         self.layers.close()
 
@@ -206,6 +213,16 @@ class Proposals(QObject):
         plane = View(self.viewer, work.layer).shown() if work is not None else None
         if work is not None and plane is not None:
             self.engine.submit(work.session.warm(plane), Priority.SHOWN)
+
+    def _refresh_names(self) -> None:
+        """Bring object names in step with voxels that napari's own undo or brush has changed."""
+        work = self.work
+        if work is not None:
+            before = dict(work.session.names)
+            work.session.refresh_names()
+            if work.session.names != before:
+                work.target.show_names()
+                self.changed.emit()
 
     def _receive(self, response: Response) -> None:
         work = self.work

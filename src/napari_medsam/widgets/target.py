@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari_medsam.labels import ArrayLabels
@@ -21,6 +22,8 @@ class Target:
     """The Labels layer that a session's accepts go to; made at the first accept unless one was chosen."""
 
     def __init__(self, viewer: Any, image: Any, session: Session) -> None:
+        self.on_voxels: Callable[[], None] | None = None
+        """Called when voxels may have changed, also by napari's own undo; often, so it should only note it."""
         self._viewer = viewer
         self._image = image
         self._session = session
@@ -41,11 +44,11 @@ class Target:
         self._session.labels = LayerLabels(layer)
         self._session.names = names_of(layer)
         self._session.target = None
-        self.layer = layer
+        self._follow(layer)
 
     def forget(self) -> None:
         """Let go of the layer, as when it was deleted."""
-        self.layer = None
+        self._follow(None)
         self._session.labels = ArrayLabels.empty(self._session.image.grid.shape)
         self._session.names = {}
         self._session.target = None
@@ -72,7 +75,7 @@ class Target:
 
     def show_names(self) -> None:
         """Put the session's object names into the layer."""
-        if self.layer is not None:
+        if self.layer is not None and names_of(self.layer) != self._session.names:
             show_names(self.layer, self._session.names)
 
     def _make(self) -> None:
@@ -83,4 +86,15 @@ class Target:
         insert_above(self._viewer, self._image, layer)
         self._session.labels = LayerLabels(layer)
         self._session.names = names
+        self._follow(layer)
+
+    def _follow(self, layer: Any) -> None:
+        if self.layer is not None:
+            self.layer.events.set_data.disconnect(self._on_set_data)
         self.layer = layer
+        if layer is not None:
+            layer.events.set_data.connect(self._on_set_data)
+
+    def _on_set_data(self, event: Any = None) -> None:
+        if self.on_voxels is not None:
+            self.on_voxels()
