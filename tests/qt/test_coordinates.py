@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
@@ -34,7 +34,8 @@ BIG = (20, 60, 80)
 PEER_SPACINGS = (0.7, 1.1, 3.3, 0.29, 2.9999, 1.2000000477)
 IN_MILLIMETRES = {"um": 1e-3, "mm": 1.0, "m": 1e3, "pixel": 1.0}
 ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0), (2, 0, 1), (1, 2, 0))
-SOME = settings(max_examples=30)
+SOME = settings(max_examples=30, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+"""Without shrinking: every example makes a viewer, and a failure would take minutes to report."""
 
 Placement = dict[str, Any]
 
@@ -175,7 +176,7 @@ def values(image: Any, plane: Plane) -> set[float]:
     return set(np.asarray(image.data)[plane.key].ravel().tolist())
 
 
-@settings(max_examples=60)
+@settings(SOME, max_examples=60)
 @given(st.data(), st.integers(2, 4))
 def test_the_plane_is_the_one_that_napari_shows(data: st.DataObject, ndim: int) -> None:
     viewer = ViewerModel()
@@ -487,7 +488,7 @@ def test_an_object_column_of_the_user_is_not_mistaken_for_the_plugins_own(scene:
     user = viewer.add_shapes(
         [plane.to_index(Box(20, 20, 30, 30).outline)], features={"object": [1]}, **spatial_kwargs(image)
     )
-    found = collect(view, [own, user], [])
+    found = collect(view, [own, user], [], own=[own])
     assert [d.prompts.box for d in found.drawn] == [BOX, Box(20, 20, 30, 30)]
 
 

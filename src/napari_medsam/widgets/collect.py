@@ -7,7 +7,7 @@ its slice that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +62,9 @@ def own_key(number: int) -> str:
     return f"own {number}"
 
 
-def collect(view: View, shapes: Sequence[Any], points: Sequence[Any], selected: str = "") -> Collected:
+def collect(
+    view: View, shapes: Sequence[Any], points: Sequence[Any], selected: str = "", own: Sequence[Any] = ()
+) -> Collected:
     """The objects drawn in these layers on the image of `view`.
 
     Parameters
@@ -71,6 +73,8 @@ def collect(view: View, shapes: Sequence[Any], points: Sequence[Any], selected: 
     shapes, points : sequences of napari Shapes and Points layers
     selected : str
         Key of the object that takes points which belong to no box.
+    own : sequence of layers
+        Which of these layers are the plugin's own; only their `object`, `plane` and `positive` features count.
     """
     problems: list[str] = []
     objects: dict[str, Drawn] = {}
@@ -78,15 +82,16 @@ def collect(view: View, shapes: Sequence[Any], points: Sequence[Any], selected: 
     for layer in shapes:
         for i in range(len(layer.data)):
             try:
-                _take_shape(view, layer, i, objects, strokes)
+                _take_shape(view, layer, i, objects, strokes, _number_of(layer, i, own))
             except MedsamError as error:
                 problems.append(f"Shape {i + 1} of {layer.name!r}: {error}")
-    for plane, stroke, own in strokes:
-        _give(objects, plane, Prompts(strokes=(stroke,)), _owner(objects, plane, stroke.points[0], own, selected), own)
+    for plane, stroke, number in strokes:
+        key = _owner(objects, plane, stroke.points[0], number, selected)
+        _give(objects, plane, Prompts(strokes=(stroke,)), key, number)
     for layer in points:
-        for click in clicks(view, layer):
+        for i in range(len(layer.data)):
             try:
-                _take_point(view, click, objects, selected)
+                _take_point(view, _click(view, layer, i, own), objects, selected)
             except MedsamError as error:
                 problems.append(f"A point of {layer.name!r}: {error}")
     return Collected(tuple(objects.values()), tuple(problems))
@@ -103,7 +108,8 @@ def plane_of(view: View, index: FloatArray) -> Plane:
     extent = index.max(axis=0) - index.min(axis=0)
     flat = [axis for axis in range(len(extent)) if extent[axis] <= FLAT]
     _, hidden = displayed_axes(view.viewer, view.layer)
-    across = hidden if len(hidden) == len(extent) - 2 and set(hidden) <= set(flat) else flat
+    # a straight line is flat along more axes than it needs to be
+    across = hidden if len(hidden) == len(extent) - 2 and set(hidden) <= set(flat) else flat[: len(extent) - 2]
     if len(across) != len(extent) - 2:
         raise PromptError("it does not lie in one slice; draw it in a 2D view along the image's axes.")
     rows, columns = (axis for axis in range(len(extent)) if axis not in across)
@@ -115,41 +121,61 @@ def plane_of(view: View, index: FloatArray) -> Plane:
     return plane
 
 
-def clicks(view: View, layer: Any) -> Iterator[Click]:
-    """The points of a Points layer, at image index positions."""
-    if not len(layer.data):
-        return
-    index = view.to_index(layer, layer.data)
-    features = layer.features
-    signs = features[POSITIVE] if POSITIVE in features else features.get("label", [1] * len(index))
-    owners = features.get(OBJECT, [UNSET] * len(index))
-    planes = features.get(PLANE, [""] * len(index))
-    for at, sign, own, where in zip(index, signs, owners, planes, strict=True):
-        yield Click(at, bool(int(sign) > 0), int(own), _named_plane(str(where), at))
-
-
 def plane_name(plane: Plane) -> str:
     """The axes of a plane as text for a feature column, e.g. "1,2"."""
     return f"{plane.axes[0]},{plane.axes[1]}"
 
 
-def _named_plane(name: str, at: FloatArray) -> Plane | None:
-    if not name:
-        return None
+def _click(view: View, layer: Any, i: int, own: Sequence[Any]) -> Click:
+    """Point `i` of a Points layer, at its image index position."""
+    (at,) = view.to_index(layer, layer.data[i])
+    if not np.isfinite(at).all():
+        raise PromptError("it lies at NaN or infinity; delete it and click again.")
+    features = layer.features
+    if not _is_one_of(layer, own):
+        return Click(at, _sign(features["label"].iloc[i] if "label" in features else 1), UNSET, None)
+    name = str(features[PLANE].iloc[i])
+    return Click(
+        at, _sign(features[POSITIVE].iloc[i]), _number_of(layer, i, own), _plane_at(name, at) if name else None
+    )
+
+
+def _number_of(layer: Any, i: int, own: Sequence[Any]) -> int:
+    return int(layer.features[OBJECT].iloc[i]) if _is_one_of(layer, own) else UNSET
+
+
+def _is_one_of(layer: Any, layers: Sequence[Any]) -> bool:
+    return any(layer is one for one in layers)
+
+
+def _sign(value: Any) -> bool:
+    """Whether a feature says positive: a number above 0; what is no number says nothing, so it is positive."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return True
+    return not np.isfinite(number) or number > 0
+
+
+def _rounded(plane_points: FloatArray) -> FloatArray:
+    """To a millionth of a pixel, so that a prompt stays equal when only the world's unit changes."""
+    return np.round(plane_points, 6) + 0.0
+
+
+def _plane_at(name: str, at: FloatArray) -> Plane:
     rows, columns = (int(axis) for axis in name.split(","))
     others = (axis for axis in range(len(at)) if axis not in (rows, columns))
     return Plane((rows, columns), tuple((axis, int(np.round(at[axis]))) for axis in others))
 
 
 def _take_shape(
-    view: View, layer: Any, i: int, objects: dict[str, Drawn], strokes: list[tuple[Plane, Stroke, int]]
+    view: View, layer: Any, i: int, objects: dict[str, Drawn], strokes: list[tuple[Plane, Stroke, int]], own: int
 ) -> None:
     if not is_axis_aligned(view.viewer, view.layer):
         view.plane()  # raises, with the way out
     index = view.to_index(layer, layer.data[i])
     plane = plane_of(view, index)
-    own = int(layer.features[OBJECT].iloc[i]) if OBJECT in layer.features else UNSET
-    at = plane.from_index(index)
+    at = _rounded(plane.from_index(index))
     if layer.shape_type[i] in ("path", "line"):
         strokes.append((plane, Stroke(tuple((float(r), float(c)) for r, c in at)), own))
         return
@@ -167,7 +193,7 @@ def _take_point(view: View, click: Click, objects: dict[str, Drawn], selected: s
     if not plane.contains(click.index)[0]:
         raise PromptError("it does not lie on the slice of its object; delete it or move it back.")
     plane.check(layer_shape(view.layer))
-    row, column = (float(v) for v in plane.from_index(click.index)[0])
+    row, column = (float(v) for v in _rounded(plane.from_index(click.index))[0])
     prompts = Prompts(points=(Point(row, column, click.positive),))
     _give(objects, plane, prompts, _owner(objects, plane, (row, column), click.own, selected), click.own)
 

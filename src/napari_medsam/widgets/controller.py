@@ -270,8 +270,8 @@ class Controller(QObject):
     # -- events ------------------------------------------------------------------------------------------------
 
     def _follow_viewer(self, *, connect: bool) -> None:
-        dims = self.viewer.dims.events
-        _wire(((self.viewer.layers.events.removed, self._on_removed),), connect=connect)
+        dims, layers = self.viewer.dims.events, self.viewer.layers.events
+        _wire(((layers.removed, self._on_removed), (layers.inserted, self._on_inserted)), connect=connect)
         _wire(((e, self._on_dims) for e in (dims.point, dims.order, dims.ndisplay)), connect=connect)
 
     def _follow_image(self, *, connect: bool) -> None:
@@ -297,6 +297,10 @@ class Controller(QObject):
             self.proposals.place()
             self.proposals.read_soon()
         self._shelf.pop(layer, None)
+        self.proposals.keep_unit_soon()
+
+    def _on_inserted(self, event: Any = None) -> None:
+        self.proposals.keep_unit_soon()
 
     def _on_dims(self, event: Any = None) -> None:
         if self.viewer.dims.ndisplay == 3:

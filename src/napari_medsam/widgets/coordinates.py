@@ -158,12 +158,13 @@ def spatial_kwargs(layer: Any) -> dict[str, Any]:
     converting any.
     """
     return {
+        # first: set one by one on a layer, a change of the transform after it makes napari notice the units too
+        "units": tuple(layer.units),
         "scale": np.array(layer.scale),
         "translate": np.array(layer.translate),
         "rotate": np.array(layer.rotate),
         "shear": np.array(layer.shear),
         "affine": np.array(layer.affine.affine_matrix),
-        "units": tuple(layer.units),
         "axis_labels": tuple(layer.axis_labels),
     }
 

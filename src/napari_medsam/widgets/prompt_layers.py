@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
-from napari_medsam.widgets.coordinates import View, spatial_kwargs
+from napari_medsam.widgets.coordinates import View, spatial_kwargs, to_data, to_viewer_world, unit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BOXES = "MedSAM boxes"
 POINTS = "MedSAM points"
 BOX_COLOR = "#ffd400"
+DRAWING = ("add_rectangle", "add_ellipse", "add_polygon", "add_polygon_lasso", "add_path", "add_line", "add_polyline")
+INSIDE = 1e-4
+"""How far above the middle of its slice a slider is put, in voxels, so that rounding cannot leave it below."""
 NOWHERE = "no slice"
 """Stands in the plane feature of a point that was clicked where the view shows no slice (3D, oblique)."""
 UNTIED = {POSITIVE: "1", OBJECT: UNSET, PLANE: ""}
@@ -63,27 +66,45 @@ class PromptLayers:
         self.boxes: Any = None
         self.points: Any = None
         viewer.mouse_drag_callbacks.append(self._before_click)
+        viewer.mouse_move_callbacks.append(self._before_press)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
-        if self._before_click in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._before_click)
+        for callbacks, mine in (
+            (self._viewer.mouse_drag_callbacks, self._before_click),
+            (self._viewer.mouse_move_callbacks, self._before_press),
+        ):
+            if mine in callbacks:
+                callbacks.remove(mine)
 
     def owns(self, layer: Any) -> bool:
         """Whether the layer is one of the plugin's own prompt layers."""
         return any(layer is mine for pair in self._kept.values() for mine in pair)
 
+    def both(self) -> list[Any]:
+        """The prompt layers in use."""
+        return [layer for layer in (self.boxes, self.points) if layer is not None]
+
+    def keep_unit(self) -> None:
+        """Lay the layers out again when the viewer's unit has changed, as when a layer in micrometres was added."""
+        world = self._viewer.layers.units
+        own = [tuple(layer.units) for layer in self.both()]
+        settled = world is None or all(
+            units == tuple(world[-len(units) :]) == tuple(self._image.units) for units in own
+        )
+        if not settled:
+            lay_out(self._viewer, self._image, self.both())
+
     def place(self, image: Any) -> None:
         """Lay existing prompt layers onto an image; they are only made by `use`."""
         self._image = image
         self.boxes, self.points = self._alive(image.ndim)
-        for layer in (self.boxes, self.points):
-            if layer is not None:
-                self._move(layer, image)
+        lay_out(self._viewer, image, self.both())
 
     def use(self, kind: str) -> None:
         """Make a prompt layer active and ready to draw in; made first if it is not there. `kind`: box or point."""
         self._make()
+        self.center_slider()
         layer, mode = (self.boxes, "add_rectangle") if kind == "box" else (self.points, "add")
         layer.visible = True
         self._viewer.layers.selection.active = layer
@@ -91,9 +112,8 @@ class PromptLayers:
 
     def rest(self) -> None:
         """Leave the drawing modes, as for the 3D view."""
-        for layer in (self.boxes, self.points):
-            if layer is not None:
-                layer.mode = "pan_zoom"
+        for layer in self.both():
+            layer.mode = "pan_zoom"
 
     def number_new(self) -> None:
         """Give objects without a number, and copies of one, a number of their own."""
@@ -196,21 +216,43 @@ class PromptLayers:
             layer.events.data.connect(self._on_data)
         self._kept[image.ndim] = boxes, points
         self.boxes, self.points = boxes, points
+        lay_out(self._viewer, image, self.both())
 
     def _alive(self, ndim: int) -> tuple[Any, Any]:
         boxes, points = self._kept.get(ndim, (None, None))
         here = list(self._viewer.layers)
         return (boxes if boxes in here else None), (points if points in here else None)
 
-    def _move(self, layer: Any, image: Any) -> None:
-        for name, value in spatial_kwargs(image).items():
-            setattr(layer, name, value)
-
     def _on_data(self, event: Any) -> None:
         if str(event.action) in ("added", "changed", "removed") and not self._quiet:
             if self.points is not None:
                 self.points.feature_defaults = UNTIED
             self._changed()
+
+    def _before_press(self, viewer: Any, event: Any) -> None:
+        """Runs while the mouse moves over the canvas, so before it is pressed."""
+        if self.boxes is not None and viewer.layers.selection.active is self.boxes and self.boxes.mode in DRAWING:
+            self.center_slider()
+
+    def center_slider(self) -> None:
+        """Move sliders of hidden axes where napari would put a new rectangle onto another slice than the shown one.
+
+        It shows the nearest slice but truncates the position of the rectangle, which then is lost, and raises while it
+        is drawn: where another layer has finer slices, and where rounding leaves 5.999999 for 6.
+        """
+        plane = None if self._image is None else View(self._viewer, self._image).shown()
+        if plane is None:
+            return
+        offset = self._viewer.dims.ndim - self._image.ndim
+        (here,) = to_data(self._viewer, self._image, self._viewer.dims.point)
+        target = plane.to_index([(0, 0)])[0]
+        for axis, i in plane.index:
+            if np.trunc(here[axis]) != i or here[axis] < i + INSIDE / 2:
+                target[axis] = i + INSIDE
+        (there,) = to_viewer_world(self._viewer, self._image, target)
+        for axis, _ in plane.index:
+            if target[axis] != np.trunc(target[axis]):
+                self._viewer.dims.set_point(axis + offset, there[axis + offset])
 
     def _before_click(self, viewer: Any, event: Any) -> None:
         """Runs before napari stores the point: says its sign, its object and its slice."""
@@ -242,6 +284,31 @@ class PromptLayers:
             yield
         finally:
             self._quiet = before
+
+
+def lay_out(viewer: Any, image: Any, layers: Collection[Any]) -> None:
+    """Lay prompt layers exactly onto an image, in the viewer's unit.
+
+    napari's drawing tools do not convert units: in a layer in mm, in a viewer that counts in micrometres because of
+    some other layer, every click would land a thousand times too far.
+    """
+    for layer in layers:
+        _move(layer, spatial_kwargs(image))
+    # only now is the viewer's unit not of our making
+    factors = 1 / unit_factors(viewer, image)
+    if np.allclose(factors, 1, rtol=1e-12):
+        return
+    place, scaling = spatial_kwargs(image), np.diag([*factors, 1.0])
+    place["scale"], place["translate"] = place["scale"] * factors, place["translate"] * factors
+    place["affine"] = scaling @ place["affine"] @ np.linalg.inv(scaling)
+    place["units"] = tuple(viewer.layers.units[-image.ndim :])
+    for layer in layers:
+        _move(layer, place)
+
+
+def _move(layer: Any, place: dict[str, Any]) -> None:
+    for name, value in place.items():
+        setattr(layer, name, value)
 
 
 def own_numbers(drawn: Collection[Drawn]) -> set[int]:

@@ -61,6 +61,7 @@ class Proposals(QObject):
         self.engine = Engine(load, self._arrived.emit, store)
         self._asked: dict[str, float] = {}
         self._read_soon = _timer(self, 0, self.read)
+        self._unit_soon = _timer(self, 0, self._keep_unit)
         self._warm_soon = _timer(self, WARM_MS, self._warm)
         self._names_soon = _timer(self, NAMES_MS, self._refresh_names)
         self._arrived.connect(self._receive)  # sent by the lane's thread, so Qt queues it to this one
@@ -91,6 +92,11 @@ class Proposals(QObject):
             self.layers.place(self.work.layer)
             self.preview.place(self.work.layer)
 
+    def keep_unit_soon(self) -> None:
+        """Follow the viewer's unit when napari has finished with a layer that was added or removed."""
+        if self.work is not None:
+            self._unit_soon.start()
+
     def close(self) -> None:
         """Stop the lane and let go of the viewer; layers stay as they are."""
         if self.work is not None:
@@ -99,7 +105,7 @@ class Proposals(QObject):
         self.engine.close()
         # collected together with its viewer, this object may outlive its Qt half
         with contextlib.suppress(RuntimeError):
-            for timer in (self._read_soon, self._warm_soon, self._names_soon):
+            for timer in (self._read_soon, self._warm_soon, self._names_soon, self._unit_soon):
                 timer.stop()
         self.follow_user_layers()
         self.layers.close()
@@ -140,7 +146,7 @@ class Proposals(QObject):
         view = View(self.viewer, work.layer)
         nowhere = self.layers.drop_nowhere()
         self.layers.number_new()
-        found = collect(view, self._shapes(), self._points(), work.selected)
+        found = collect(view, self._shapes(), self._points(), work.selected, self.layers.both())
         drawn = {d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}
         fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
         earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
@@ -207,6 +213,10 @@ class Proposals(QObject):
             work.selected = fresh[-1] if fresh else requests[-1].draft
         elif work.selected not in work.drawn:
             work.selected = next(reversed(work.drawn), "")
+
+    def _keep_unit(self) -> None:
+        if self.work is not None:
+            self.layers.keep_unit()
 
     def _warm(self) -> None:
         work = self.work
