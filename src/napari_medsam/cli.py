@@ -15,7 +15,7 @@ from typing import Any
 from napari_medsam import __version__, api
 from napari_medsam.demo import run_demo
 from napari_medsam.errors import MedsamError, PromptError
-from napari_medsam.geometry import Plane
+from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, Window
 from napari_medsam.io import label_path, read_image, write_labels
@@ -23,7 +23,6 @@ from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
 
 FILE_KEYS = ("objects", "window", "model")
-VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from napari_medsam.api import Task, segment_image
 from napari_medsam.errors import WriteError
-from napari_medsam.geometry import Plane
+from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, to_uint8
 from napari_medsam.io import read_image, write_labels
 from napari_medsam.phantom import ct_phantom
 from napari_medsam.prompts import Box, Prompts
 
-VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
 SHOWN = ("liver", "spleen", "left kidney")
 """One organ a view, in the order of VIEWS."""
 LOOSE = 2

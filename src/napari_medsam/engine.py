@@ -1,4 +1,4 @@
-"""The one inference lane: a thread that works off requests, the most urgent first, the newest only. No Qt."""
+"""The one inference lane: a thread that works off requests, urgent before idle, new before old. No Qt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOSE_SECONDS = 10.0
 
 
 class Priority(IntEnum):
-    """Order of work; lower first."""
+    """Order of work; lower first, and of the same the newest request first."""
 
     PROMPT = 0
     SHOWN = 1
@@ -113,7 +113,7 @@ class Engine:
             self._changed.wait_for(lambda: self._closed or bool(self._waiting))
             if self._closed:
                 return None
-            key = min(self._waiting, key=lambda k: (self._waiting[k][0], self._waiting[k][1].ticket))
+            key = min(self._waiting, key=lambda k: (self._waiting[k][0], -self._waiting[k][1].ticket))
             self._running = self._waiting.pop(key)[1]
             return self._running
 

@@ -23,6 +23,9 @@ from napari_medsam.errors import GeometryError
 
 FloatArray = NDArray[np.float64]
 
+VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""The axis that each view looks along, of the last three (z, y, x)."""
+
 SAME_GRID_VOXELS = 1e-3
 """Two grids are the same when no voxel centre differs by more than this part of a voxel."""
 

@@ -77,5 +77,5 @@ class Image:
     def plane(self, plane: Plane) -> NDArray[Any]:
         """A copy of one slice, (rows, columns) or (rows, columns, 3)."""
         plane.check(self.grid.shape)
-        values = np.array(self.data[plane.key])
-        return np.ascontiguousarray(values[..., :3] if self.rgb else values)
+        values = np.asarray(self.data[plane.key])
+        return np.array(values[..., :3] if self.rgb else values, order="C")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -97,38 +98,61 @@ class ArrayLabels:
             raise LabelsError(f"Labels are whole numbers; an array of {data.dtype} cannot hold them.")
         if not data.flags.writeable:
             raise LabelsError("The labels are read-only; make a copy of the array to write to.")
-        self.data = data
+        self._data: NDArray[Any] | None = data
+        self._shape: tuple[int, ...] = data.shape
         self._undone: list[_Step] = []
         self._done: list[_Step] = []
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> ArrayLabels:
-        """No labels yet, FIRST_DTYPE."""
-        return cls(np.zeros(shape, dtype=FIRST_DTYPE))
+        """No labels yet, FIRST_DTYPE. They take no memory until something is written, or `data` is asked for."""
+        labels = cls(np.zeros((0,) * len(shape), dtype=FIRST_DTYPE))
+        labels._data, labels._shape = None, tuple(shape)
+        return labels
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The array in use.
+
+        Raises
+        ------
+        LabelsError
+            There is not enough memory for it.
+        """
+        return self._as(self._dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along each axis."""
-        return self.data.shape
+        return self._shape
 
     def read(self, plane: Plane) -> NDArray[Any]:
         """A copy of the labels of one slice."""
-        plane.check(self.shape)
-        return np.array(self.data[plane.key])
+        plane.check(self._shape)
+        if self._data is None:
+            return np.zeros(plane.shape_in(self._shape), dtype=FIRST_DTYPE)
+        return np.array(self._data[plane.key])
 
     def write(self, plane: Plane, where: BoolArray, value: int) -> None:
-        """Set the pixels `where` of one slice to `value`, as one undo step."""
-        self.data = self.data.astype(grown_dtype(self.data.dtype, value), copy=False)
+        """Set the pixels `where` of one slice to `value`, as one undo step.
+
+        Raises
+        ------
+        LabelsError
+            The value fits no type, or there is not enough memory for an array of that type.
+        """
+        dtype = grown_dtype(self._dtype, value)
         at = indices_of(plane, where & (self.read(plane) != value))
         if not at[0].size:
             return
-        self._done.append((at, self.data[at], value))
+        data = self._as(dtype)
+        self._done.append((at, data[at], value))
         self._undone.clear()
-        self.data[at] = value
+        data[at] = value
 
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none."""
-        return int(self.data.max(initial=0))
+        return 0 if self._data is None else int(self._data.max(initial=0))
 
     def undo(self) -> None:
         """Take back the last step; nothing when there is none."""
@@ -143,6 +167,23 @@ class ArrayLabels:
             step = self._undone.pop()
             self.data[step[0]] = step[2]
             self._done.append(step)
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return np.dtype(FIRST_DTYPE) if self._data is None else self._data.dtype
+
+    def _as(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The array, from now on of type `dtype`; LabelsError when it does not fit into memory."""
+        try:
+            data = self._data
+            self._data = np.zeros(self._shape, dtype) if data is None else data.astype(dtype, copy=False)
+        except (MemoryError, ValueError) as error:  # numpy says ValueError when it cannot even count the bytes
+            need = f"{math.prod(self._shape) * dtype.itemsize / 1e9:,.1f} GB"
+            raise LabelsError(
+                f"Labels of {self._shape} voxels need {need} of memory, more than there is. Segment a crop of the "
+                "image, or choose labels on disk (zarr)."
+            ) from error
+        return self._data
 
 
 _Step = tuple[tuple[NDArray[np.intp], ...], NDArray[Any], int]

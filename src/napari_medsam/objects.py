@@ -32,11 +32,12 @@ class ObjectNames:
         self.names[value] = name or f"object {value}"
 
     def extend(self, value: int, name: str, plane: Plane) -> None:
-        """An object was written on one more slice; `name` is used when it has none yet."""
+        """An object was written on one more slice; `name` is used when it has none yet, nor had one."""
         if value in self._slices:
             self._slices[value].add(plane)
+        hidden = self._hidden.pop(value, "")
         if value not in self.names:
-            self.names[value] = name or f"object {value}"
+            self.names[value] = name or hidden or f"object {value}"
 
     def rename(self, value: int, name: str) -> None:
         """Give an object a name."""
@@ -44,11 +45,20 @@ class ObjectNames:
             raise LabelsError(f"Objects have values from 1; {value} is background.")
         self.names[value] = name
 
-    def refresh(self, read: Callable[[Plane], NDArray[Any]]) -> None:
-        """Hide the names of objects made here that have no voxels left on their slices, show those that are back."""
+    def refresh(self, read: Callable[[Plane], NDArray[Any]]) -> set[int]:
+        """Hide the names of objects made here that have no voxels left on their slices, show those that are back.
+
+        Returns
+        -------
+        set of int
+            The values whose names were hidden now.
+        """
+        gone = set()
         for value, planes in self._slices.items():
             here = any((read(plane) == value).any() for plane in planes)
             if here and value in self._hidden:
                 self.names[value] = self._hidden.pop(value)
             elif not here and value in self.names:
                 self._hidden[value] = self.names.pop(value)
+                gone.add(value)
+        return gone

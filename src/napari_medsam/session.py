@@ -45,7 +45,8 @@ class Request:
     model : str
         Short name of the model.
     pixels : callable
-        Gives the uint8 plane. Holds a copy for arrays in memory; reads the slice when called for lazy ones.
+        Gives the uint8 plane. Holds a copy of the slice for arrays in memory, and reads lazy ones when called; the
+        window is applied when called, so that the thread that asks does no work on pixels.
     """
 
     ticket: int
@@ -197,8 +198,8 @@ class Session:
 
     @property
     def seen(self) -> WindowedArray:
-        """The whole image as the model sees it, computed slice by slice when indexed."""
-        return WindowedArray(self.image.data, lambda: self.window, rgb=self.image.rgb)
+        """The image in use as the model sees it, through the window in use, computed slice by slice when indexed."""
+        return WindowedArray(lambda: self.image.data, lambda: self.window, rgb=self.image.rgb)
 
     # -- asking ------------------------------------------------------------------------------------------------
 
@@ -231,7 +232,7 @@ class Session:
         now = {key: (plane, prompts) for key, plane, prompts in drawn}
         for plane, _ in now.values():
             plane.check(self.image.grid.shape)
-        self.drafts = {key: d for key, d in self.drafts.items() if key in now or d.wanted}
+        self.drafts = {key: d for key, d in self.drafts.items() if key in now or (d.wanted and d.pending)}
         changed = [key for key, what in now.items() if not self._holds(key, what)]
         return [self.ask(*now[key], key) for key in changed]
 
@@ -278,17 +279,40 @@ class Session:
         LabelsError
             The mask is empty, the value cannot be stored, or all pixels belong to other objects. The draft is kept.
         """
-        if key not in self.drafts:
-            raise PromptError("There is no such proposal. Draw a box, or click a point on the object.")
-        draft = self.drafts[key] = replace(self.drafts[key], wanted=False)
-        if draft.error is not None:
-            raise draft.error
+        self.check_accept(key)
+        draft = self.drafts[key]
         if draft.pending or draft.mask is None:
             self.drafts[key] = replace(draft, wanted=True)
             return None
         pixels, value = self._write(draft.plane, draft.mask)
         del self.drafts[key]
         return Accepted(key, value, draft.plane, pixels)
+
+    def check_accept(self, key: str = "0") -> None:
+        """Raise what `accept` would raise, as far as no voxel of the labels need be read for it.
+
+        A draft whose answer is still on its way passes; one that has its answer is not waiting any more, so its mark
+        is taken off.
+
+        Raises
+        ------
+        PromptError
+            There is no such draft.
+        LabelsError
+            The mask is empty, or the target is no object.
+        MedsamError
+            The error that the draft was answered with.
+        """
+        draft = self.drafts.get(key)
+        if draft is None:
+            raise PromptError("There is no such proposal. Draw a box, or click a point on the object.")
+        if draft.pending:
+            return
+        self.drafts[key] = replace(draft, wanted=False)
+        if draft.error is not None:
+            raise draft.error
+        if draft.mask is not None:
+            self._check_write(draft.mask)
 
     def next_value(self) -> int:
         """The value of the next new object: one above all that are in use or named."""
@@ -305,9 +329,11 @@ class Session:
         self.refresh_names()
 
     def refresh_names(self) -> None:
-        """Bring the names in step with the voxels, after an undo that went past this session."""
-        self._objects.refresh(self.labels.read)
-        if self.target is not None and self.target not in self.names:
+        """Bring the names in step with the voxels, after an undo that went past this session.
+
+        A target that was made here and is gone is dropped; one that never had a name stays.
+        """
+        if self.target in self._objects.refresh(self.labels.read):
             self.target = None
 
     def rename(self, value: int, name: str) -> None:
@@ -317,23 +343,22 @@ class Session:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _request(self, plane: Plane, prompts: Prompts, key: str) -> Request:
-        image, window = self.image, self.window
-        if image.lazy:
-            return Request(next(_tickets), key, plane, prompts, self.model, lambda: _seen(image, plane, window))
-        pixels = _seen(image, plane, window)
-        return Request(next(_tickets), key, plane, prompts, self.model, lambda: pixels)
+        pixels = _pixels(self.image, plane, self.window)
+        return Request(next(_tickets), key, plane, prompts, self.model, pixels)
 
     def _holds(self, key: str, what: tuple[Plane, Prompts]) -> bool:
         draft = self.drafts.get(key)
         return draft is not None and (draft.plane, draft.prompts) == what
 
+    def _check_write(self, mask: BoolArray) -> None:
+        if self.target is not None and self.target < 1:
+            raise LabelsError(f"Objects have values from 1; {self.target} is background.")
+        if not mask.any():
+            raise LabelsError("The mask is empty, so there is nothing to accept. Change the prompts, or clear them.")
+
     def _write(self, plane: Plane, mask: BoolArray) -> tuple[int, int]:
         """Write a mask for the target, or a new object; (pixels changed, value)."""
         value = self.next_value() if self.target is None else self.target
-        if value < 1:
-            raise LabelsError(f"Objects have values from 1; {value} is background.")
-        if not mask.any():
-            raise LabelsError("The mask is empty, so there is nothing to accept. Change the prompts, or clear them.")
         before = self.labels.read(plane)
         where = paintable(before, mask, value, self.overlap)
         if not where.any():
@@ -353,9 +378,17 @@ class Session:
             )
 
 
-def _seen(image: Image, plane: Plane, window: Window) -> NDArray[np.uint8]:
+def _pixels(image: Image, plane: Plane, window: Window) -> Callable[[], NDArray[np.uint8]]:
+    """What gives the plane as the model sees it: from a copy made now, or of a lazy array, read when called."""
+    if image.lazy:
+        return lambda: to_uint8(_read(image, plane), window)
+    copied = _read(image, plane)
+    return lambda: to_uint8(copied, window)
+
+
+def _read(image: Image, plane: Plane) -> NDArray[Any]:
     try:
-        return to_uint8(image.plane(plane), window)
+        return image.plane(plane)
     except (MedsamError, MemoryError):
         raise
     except Exception as error:

@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_medsam import cli, demo
 from napari_medsam.errors import GeometryError, MedsamError
-from napari_medsam.geometry import Grid, Plane
+from napari_medsam.geometry import VIEWS, Grid, Plane
 
 from .fakes import ORIGIN, SHAPE, SPACING, grid
 
@@ -290,3 +291,10 @@ def test_there_is_no_fourth_view(axis: int) -> None:
 def test_geometry_errors_are_value_errors_and_ours() -> None:
     assert issubclass(GeometryError, ValueError)
     assert issubclass(GeometryError, MedsamError)
+
+
+def test_views_are_defined_once_and_name_the_axes_of_across() -> None:
+    assert VIEWS == {"axial": 0, "coronal": 1, "sagittal": 2}
+    assert cli.VIEWS is demo.VIEWS is VIEWS
+    for view, axis in VIEWS.items():
+        assert Plane.across(axis, 2) == cli.plane_of((2,), 3, view)

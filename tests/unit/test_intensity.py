@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_medsam import intensity
 from napari_medsam.errors import IntensityError
 from napari_medsam.intensity import (
     CT_PRESETS,
@@ -88,6 +91,87 @@ def test_every_real_type_can_be_shown(dtype: str) -> None:
     values = np.array([0, 1, 3, 100], dtype=dtype)
     expected = [grey(float(v), 0.0, 3.0) for v in values]
     assert to_uint8(values, Window(0, 3)).tolist() == expected
+
+
+# -- fast and small, and equal to the formula -------------------------------------------------------------------
+
+SHORT = ["bool", "int8", "uint8", "int16", "uint16", ">i2", ">u2"]
+LONG = ["int32", "uint32", ">i4", "int64", "uint64", "float16", "float32", ">f4", "float64"]
+
+
+def formula(values: np.ndarray, window: Window) -> np.ndarray:
+    """The formula as the module states it, on the whole array at once, in float64."""
+    shown = np.array(values, dtype=np.float64)
+    shown[np.isnan(shown)] = window.low
+    shown = np.clip(shown, window.low, window.high)
+    return ((shown - window.low) / (window.high - window.low) * 255).astype(np.uint8)
+
+
+def every(dtype: str) -> np.ndarray:
+    """All values of a type of 8 or 16 bits."""
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return np.array([False, True])
+    bounds = np.iinfo(kind)
+    return np.arange(bounds.min, bounds.max + 1).astype(kind)
+
+
+@pytest.mark.parametrize("dtype", SHORT)
+@settings(max_examples=30, deadline=None)
+@given(window=windows())
+def test_all_values_of_a_short_type_are_the_formula(dtype: str, window: Window) -> None:
+    values = every(dtype)
+    assert np.array_equal(to_uint8(values, window), formula(values, window))
+    assert np.array_equal(to_uint8(values[::-3], window), formula(values[::-3], window))
+
+
+@pytest.mark.parametrize("window", [*CT_PRESETS.values(), Window(0, 255), Window(0, 1), Window(-0.5, 254.5)])
+def test_all_65536_values_of_int16_are_the_formula(window: Window) -> None:
+    values = every("int16").reshape(256, 256)
+    assert values.size == 65_536
+    assert np.array_equal(to_uint8(values, window), formula(values, window))
+    assert np.array_equal(to_uint8(values.T, window), formula(values.T, window))
+
+
+@pytest.mark.parametrize("dtype", [*SHORT, *LONG])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), window=windows(), block=st.integers(1, 30))
+def test_any_array_is_the_formula_however_it_is_cut(
+    dtype: str, data: st.DataObject, window: Window, block: int
+) -> None:
+    values = data.draw(hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6)))
+    turned = values.T[..., ::-1] if values.ndim else values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intensity, "BLOCK", block)
+        for each in (values, turned):
+            shown = to_uint8(each, window)
+            assert (shown.shape, shown.dtype) == (each.shape, np.uint8)
+            assert np.array_equal(shown, formula(each, window))
+            assert not np.shares_memory(shown, each)
+            assert shown.flags.writeable
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats()), windows())
+def test_any_float_at_all_is_the_formula(values: np.ndarray, window: Window) -> None:
+    assert np.array_equal(to_uint8(values, window), formula(values, window))
+
+
+def test_what_was_shown_may_be_written_to_without_a_trace() -> None:
+    values = every("int16")
+    to_uint8(values, ABDOMEN)[...] = 9
+    assert np.array_equal(to_uint8(values, ABDOMEN), formula(values, ABDOMEN))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", ">i2", "int32", "float32", "float64"])
+def test_a_large_slice_needs_little_memory_beside_itself(dtype: str) -> None:
+    """Whole slices in float64 took 2 GB for 8000 x 8000."""
+    values = np.ones((2000, 3000), dtype=dtype)
+    tracemalloc.start()
+    shown = to_uint8(values, ABDOMEN)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    swapped = values.nbytes if not values.dtype.isnative else 0
+    assert peak < shown.nbytes + swapped + 20_000_000
 
 
 # -- faults of peers -------------------------------------------------------------------------------------------
@@ -277,7 +361,7 @@ def test_a_sample_of_a_plane_is_the_plane() -> None:
 
 def test_the_view_shows_what_the_model_sees_slice_by_slice() -> None:
     lazy = LazyArray(voxels())
-    seen = WindowedArray(lazy, lambda: ABDOMEN)
+    seen = WindowedArray(lambda: lazy, lambda: ABDOMEN)
     assert (seen.shape, seen.ndim, seen.size, seen.dtype, len(seen)) == ((4, 6, 8), 3, 192, np.uint8, 4)
     assert not lazy.reads
     assert np.array_equal(seen[2], to_uint8(voxels()[2], ABDOMEN))
@@ -287,10 +371,26 @@ def test_the_view_shows_what_the_model_sees_slice_by_slice() -> None:
 
 def test_the_view_follows_the_window_and_converts_as_a_whole() -> None:
     window = [Window(-600, 0)]
-    seen = WindowedArray(voxels(), lambda: window[0])
+    seen = WindowedArray(voxels, lambda: window[0])
     before = np.asarray(seen)
     window[0] = Window(0, 600)
     after = np.asarray(seen, dtype=np.float32)
     assert np.array_equal(before, to_uint8(voxels(), Window(-600, 0)))
     assert np.array_equal(after, to_uint8(voxels(), Window(0, 600)))
     assert after.dtype == np.float32
+
+
+def test_the_view_follows_the_array() -> None:
+    array = [voxels()]
+    seen = WindowedArray(lambda: array[0], lambda: ABDOMEN)
+    array[0] = LazyArray(voxels()[:, ::-1].astype(np.float32))
+    assert np.array_equal(seen[2], to_uint8(voxels()[2, ::-1], ABDOMEN))
+
+
+def test_the_view_of_colour_follows_from_three_channels_to_four() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 4)).astype(np.uint8)
+    array = [colour[..., :3]]
+    seen = WindowedArray(lambda: array[0], lambda: Window(0, 255), rgb=True)
+    array[0] = colour
+    assert seen.shape == (4, 6, 8, 3)
+    assert np.array_equal(seen[1], colour[1, ..., :3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,8 +65,29 @@ class History(RuleBasedStateMachine):
             assert np.array_equal(self.labels.read(plane), now[plane.key])
 
 
+class EmptyHistory(History):
+    """The same laws for labels that start without an array; reads of `data` would make one, so they are left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = ArrayLabels.empty(SMALL)
+
+    @invariant()
+    def voxels_are_those_of_the_copy(self) -> None:
+        now = self.copies[self.at]
+        assert self.labels.shape == SMALL
+        assert self.labels.highest() == now.max()
+        for plane in PLANES:
+            assert np.array_equal(self.labels.read(plane), now[plane.key])
+
+    def teardown(self) -> None:
+        assert np.array_equal(self.labels.data, self.copies[self.at])
+
+
 TestHistory = History.TestCase
+TestEmptyHistory = EmptyHistory.TestCase
 TestHistory.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestEmptyHistory.settings = TestHistory.settings
 
 
 def test_a_write_changes_the_pixels_of_its_own_slice_only() -> None:
@@ -186,6 +209,59 @@ def test_what_is_read_is_a_copy() -> None:
     labels = ArrayLabels.empty(SHAPE)
     labels.read(axial(0))[...] = 9
     assert labels.highest() == 0
+
+
+# -- labels of images that are larger than the memory ---------------------------------------------------------
+
+HUGE = (2**46, 4, 4)
+BEYOND_NUMPY = (2**60, 4, 4)
+
+
+@pytest.mark.parametrize("shape", [HUGE, BEYOND_NUMPY])
+def test_empty_labels_need_no_memory_until_something_is_written(shape: tuple[int, ...]) -> None:
+    labels = ArrayLabels.empty(shape)
+    assert labels.shape == shape
+    assert labels.highest() == 0
+    voxels = labels.read(axial(2**40))
+    assert (voxels.shape, voxels.dtype, voxels.any()) == ((4, 4), np.uint16, False)
+    labels.undo()
+    labels.redo()
+    labels.write(axial(0), np.zeros((4, 4), dtype=bool), 3)
+    labels.write(axial(0), np.ones((4, 4), dtype=bool), 0)
+    labels.undo()
+    with pytest.raises(GeometryError):
+        labels.read(axial(2**60))
+
+
+@pytest.mark.parametrize("shape", [HUGE, BEYOND_NUMPY])
+def test_labels_without_enough_memory_say_how_much_and_what_to_do(shape: tuple[int, ...]) -> None:
+    labels = ArrayLabels.empty(shape)
+    for needs in (lambda: labels.write(axial(1), np.ones((4, 4), dtype=bool), 1), lambda: labels.data):
+        with pytest.raises(LabelsError, match=r"\d GB.*crop.*disk \(zarr\)"):
+            needs()
+    assert labels.highest() == 0
+    labels.undo()
+    with pytest.raises(LabelsError, match="-1"):
+        labels.write(axial(1), np.ones((4, 4), dtype=bool), -1)
+
+
+def test_labels_that_cannot_grow_for_want_of_memory_stay_as_they_are() -> None:
+    repeated = np.lib.stride_tricks.as_strided(np.zeros(1, dtype=np.uint8), (2**47, 1, 1), (0, 0, 0))
+    labels = ArrayLabels(repeated)
+    with pytest.raises(LabelsError, match=r"562,950\.0 GB.*crop.*disk"):
+        labels.write(axial(0), np.ones((1, 1), dtype=bool), 2**16)
+    assert labels.data is repeated
+    assert not labels.read(axial(5)).any()
+
+
+def test_reading_many_slices_of_empty_labels_allocates_slices_only() -> None:
+    tracemalloc.start()
+    labels = ArrayLabels.empty((4, 1000, 1000))
+    for z in range(4):
+        labels.read(axial(z))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bool", "complex64"])

@@ -131,6 +131,36 @@ def test_the_view_of_what_the_model_sees_is_what_the_model_sees() -> None:
     assert np.array_equal(document.seen[1], document.ask(axial(1), BOX).pixels())
 
 
+def test_the_view_follows_an_image_that_was_read_again() -> None:
+    document = session()
+    seen = document.seen
+    document.image = image(voxels()[:, ::-1].astype(np.float32))
+    document.window = Window(-100, 0)
+    assert np.array_equal(seen[1], to_uint8(voxels()[1, ::-1], Window(-100, 0)))
+    assert np.array_equal(seen[1], document.ask(axial(1), BOX).pixels())
+
+
+def test_asking_copies_the_slice_and_leaves_its_grey_values_to_the_thread_that_runs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windowing 8000 x 8000 on the GUI thread took 1.5 s."""
+    threads = []
+
+    def noted(values: np.ndarray, window: Window) -> np.ndarray:
+        threads.append(threading.get_ident())
+        return to_uint8(values, window)
+
+    monkeypatch.setattr("napari_medsam.session.to_uint8", noted)
+    document = session()
+    request, warm = document.ask(axial(1), BOX), document.warm(axial(2))
+    assert threads == []
+    for each in (request, warm):
+        worker = threading.Thread(target=run, args=(each, BoxFake(), EmbeddingStore()))
+        worker.start()
+        worker.join(SECONDS)
+        assert threads.pop() != threading.get_ident()
+
+
 @pytest.mark.parametrize("plane", [axial(4), axial(-1), Plane.across(2, 8), Plane((0, 1))])
 def test_planes_outside_the_image_are_refused_and_leave_no_draft(plane: Plane) -> None:
     document = session()
@@ -332,6 +362,15 @@ def test_only_what_changed_is_asked() -> None:
     assert [r.draft for r in document.update(drawn)] == ["a"]
     assert document.update(drawn[1:]) == []
     assert list(document.drafts) == ["b"]
+
+
+def test_a_draft_whose_answer_came_does_not_stay_though_nobody_could_accept_it() -> None:
+    document = session()
+    (request,) = document.update([("a", axial(1), BOX)])
+    document.accept("a")
+    answer(document, request)
+    document.update([])
+    assert not document.drafts
 
 
 def test_drafts_are_asked_again_when_the_model_changes() -> None:
@@ -551,6 +590,76 @@ def test_background_is_no_object_to_accept_into(target: int) -> None:
     assert target not in document.names
 
 
+# -- checking before a layer is made for it --------------------------------------------------------------------
+
+
+def refused(act) -> tuple[type[Exception], str] | None:
+    try:
+        act()
+    except MedsamError as error:
+        return type(error), str(error)
+    return None
+
+
+@pytest.mark.parametrize("fault", ["missing", "error", "empty", "target 0", "target -1"])
+def test_what_accepting_would_refuse_is_refused_beforehand_with_the_same_words(fault: str) -> None:
+    """Or a Labels layer is made for a mask that does not come."""
+    model = {"error": RaisingFake(RuntimeError("cuda")), "empty": EmptyFake()}.get(fault, BoxFake())
+    document = session()
+    if fault.startswith("target"):
+        document.target = int(fault.split()[1])
+    if fault != "missing":
+        answer(document, document.ask(axial(1), BOX), model)
+    before = dict(document.drafts)
+    first = refused(lambda: document.check_accept("0"))
+    assert first is not None
+    assert first == refused(lambda: document.accept("0"))
+    assert document.drafts == before
+
+
+def test_what_can_be_accepted_passes_the_check_and_nothing_is_written() -> None:
+    document = session()
+    answer(document, document.ask(axial(1), BOX))
+    for target in (None, 1, 300):
+        document.target = target
+        document.check_accept("0")
+    assert not voxels_of(document).any()
+    assert document.names == {}
+    assert document.accept().value == 300
+
+
+def test_a_proposal_whose_answer_is_on_its_way_passes_the_check_and_keeps_its_mark() -> None:
+    document = session()
+    answer(document, document.ask(axial(1), BOX), EmptyFake())
+    document.target = -1
+    document.ask(axial(1), OTHER)
+    document.check_accept("0")
+    assert not document.drafts["0"].wanted
+    assert document.accept() is None
+    document.check_accept("0")
+    assert document.drafts["0"].wanted
+
+
+@pytest.mark.parametrize("model", [EmptyFake(), RaisingFake(RuntimeError("cuda"))])
+def test_a_wanted_proposal_that_the_check_refuses_is_not_wanted_any_more(model: BoxFake) -> None:
+    document = session()
+    request = document.ask(axial(1), BOX)
+    document.accept()
+    answer(document, request, model)
+    with pytest.raises(MedsamError):
+        document.check_accept("0")
+    assert not document.drafts["0"].wanted
+
+
+def test_the_check_reads_no_voxels() -> None:
+    class NoLabels:
+        shape = SHAPE
+
+    document = session(labels=NoLabels())
+    answer(document, document.ask(axial(1), BOX))
+    document.check_accept("0")
+
+
 # -- values ----------------------------------------------------------------------------------------------------
 
 
@@ -634,6 +743,45 @@ def test_an_object_keeps_its_name_until_its_last_slice_is_undone() -> None:
     assert document.names == {}
     assert document.target is None, "an object that is gone is not continued"
     assert document.next_value() == 1
+
+
+@pytest.mark.parametrize("value", [7, 40])
+def test_a_target_that_never_had_a_name_stays(value: int) -> None:
+    """Painted with the brush, or in labels of a file without names."""
+    document = session(labels=ArrayLabels(labelled((np.s_[0, 1:5, 2:6], 7)).astype(np.uint16)))
+    document.target = value
+    document.refresh_names()
+    document.undo()
+    assert document.target == value
+    assert accepted(document, axial(1), BOX).value == value
+    assert document.names == {value: f"object {value}"}
+    document.undo()
+    assert document.target == value
+
+
+def test_undoing_another_object_leaves_the_target() -> None:
+    document = session()
+    accepted(document, axial(0), BOX)
+    accepted(document, axial(1), BOX)
+    document.target = 1
+    document.undo()
+    assert document.names == {1: "object 1"}
+    assert document.target == 1
+
+
+def test_continuing_an_object_that_was_undone_gives_its_name_back() -> None:
+    """By an earlier number, as a script may hold it."""
+    document = session()
+    document.new_name = "liver"
+    accepted(document, axial(0), BOX)
+    document.undo()
+    document.target = 1
+    document.refresh_names()
+    assert document.target == 1
+    accepted(document, axial(1), BOX)
+    assert document.names == {1: "liver"}
+    document.refresh_names()
+    assert document.names == {1: "liver"}
 
 
 def test_a_renamed_object_comes_back_with_its_new_name() -> None:
@@ -763,6 +911,19 @@ def test_a_lazy_image_is_never_read_whole() -> None:
 def test_a_lazy_image_that_cannot_be_read_when_it_is_opened_is_explained() -> None:
     with pytest.raises(MedsamError, match="stale file handle"):
         Session(image(BrokenArray(voxels(), OSError("stale file handle"))))
+
+
+def test_an_image_larger_than_the_memory_is_opened_and_accepting_says_what_to_do() -> None:
+    shape = (2**46, 6, 8)
+    vast = LazyArray(np.broadcast_to(voxels()[1], shape))
+    document = Session(Image(vast, Grid.from_spacing(shape, (3, 1, 2))), window=WINDOW)
+    answer(document, document.ask(axial(2**45), BOX))
+    assert document.next_value() == 1
+    document.undo()
+    with pytest.raises(LabelsError, match=r"GB.*crop.*disk"):
+        document.accept()
+    assert document.drafts["0"].mask is not None
+    assert document.names == {}
 
 
 def test_dask_and_zarr_give_the_same_labels_as_numpy(tmp_path) -> None:

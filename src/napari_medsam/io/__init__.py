@@ -3,13 +3,14 @@
 from napari_medsam.io.dicom import Series, find_series
 from napari_medsam.io.labels import label_path, write_labels
 from napari_medsam.io.names import names_path, read_names, write_names
-from napari_medsam.io.read import SavedLabels, read_image, read_labels
+from napari_medsam.io.read import SavedLabels, labels_from, read_image, read_labels
 
 __all__ = [
     "SavedLabels",
     "Series",
     "find_series",
     "label_path",
+    "labels_from",
     "names_path",
     "read_image",
     "read_labels",

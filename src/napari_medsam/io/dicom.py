@@ -128,7 +128,8 @@ def choose_series(folder: Path, wanted: str | None) -> Series:
     problem = f"{len(match)} series" if match else f"no series whose UID ends in {wanted!r}; there are"
     raise ReadError(
         f"The folder {folder.name} holds {problem}: {listing}. "
-        "Put the one you want into a folder of its own, or name it by the end of its UID (series=...)."
+        "Put the files of the one you want into a folder of its own and open that. "
+        "Or name it by the end of its UID: --series on the command line, series= in Python."
     )
 
 

@@ -30,6 +30,11 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(suffix)] if suffix else path.name
 
 
+def location(path: Path) -> str:
+    """Where `path` is, whatever the current folder becomes; links are not followed. For the source entry."""
+    return str(path.absolute())
+
+
 def require_file(path: Path) -> None:
     """Raise ReadError unless `path` is a file with something in it."""
     if not path.exists():

@@ -59,7 +59,7 @@ def from_itk(path: Path, image: Any, kind: str, **more: Any) -> Image:
         more["time_step"] = float(image.GetSpacing()[3])
         grid = with_time(grid, shape[3], more["time_step"])
         labels, units = ("t", *labels), ("s", *units)
-    source = source_entry(kind, affine, shape[:3], oriented, **more)
+    source = source_entry(path, kind, affine, shape[:3], oriented, **more)
     return Image(oriented.array, grid, rgb, stem_of(path), source, labels, units)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_medsam.errors import GeometryError, LabelsError
+from napari_medsam.errors import GeometryError, LabelsError, WriteError
 from napari_medsam.geometry import FloatArray, Grid
 from napari_medsam.io.atomic import replacing
 from napari_medsam.io.files import NIFTI
@@ -51,7 +52,8 @@ def write_labels(
     Parameters
     ----------
     path : path
-        Where to; .nii.gz is appended unless it ends in .nii or .nii.gz. An existing file is replaced.
+        Where to; .nii.gz is appended unless it ends in .nii or .nii.gz. An existing file is replaced when `path` is
+        its full name, but never the image itself.
     labels : array of shape `grid.shape`
         Whole numbers from 0 upward; (y, x), (z, y, x) or (t, z, y, x). Stored in the smallest unsigned type that fits.
     grid : Grid
@@ -59,7 +61,7 @@ def write_labels(
     source : mapping, optional
         `Image.source` of the image that the labels were drawn on.
     names : mapping of int to str, optional
-        Written to `<stem>.tsv`; nothing is written when None.
+        Written to `<stem>.tsv`, whose other rows and columns stay; nothing is written when None or empty.
     colors : mapping of int to str, optional
         Hex colours for the table.
 
@@ -75,19 +77,20 @@ def write_labels(
     GeometryError
         A grid that mixes time with space.
     WriteError
-        The system refuses, or the name table would replace some other file.
+        The system refuses; the file to write is the one that `source` was read from, and that holds no labels; a name
+        without its suffix is that of an existing file; or the name table would replace some other file.
     """
-    path = label_path(path)
+    path = _free_path(path, source)
     voxels = np.asarray(labels)
     if voxels.shape != grid.shape:
         raise LabelsError(f"The labels have the shape {voxels.shape}, but their grid says {grid.shape}.")
     voxels = voxels.astype(label_type(voxels), copy=False)
-    if names is not None:
+    if names:
         require_own_table(path)
     image = _image(voxels, grid, source)
     with replacing(path) as file:
         _write(image, file, zipped=path.name.lower().endswith(".gz"))
-    if names is not None:
+    if names:
         write_names(path, names, colors)
     return path
 
@@ -96,6 +99,26 @@ def label_path(path: str | Path) -> Path:
     """Where labels for `path` really go: .nii.gz is appended unless the name ends in .nii or .nii.gz."""
     path = Path(path)
     return path if path.name.lower().endswith(NIFTI) else path.with_name(f"{path.name}.nii.gz")
+
+
+def _free_path(typed: str | Path, source: Mapping[str, Any] | None) -> Path:
+    """`label_path(typed)`; WriteError when what lies there must not be lost, or nobody was asked about it."""
+    path = label_path(typed)
+    if source and not source.get("is_labels") and _is_file_of(source, path):
+        raise WriteError(f"{path.name} is the image itself, which would be lost; choose another name for the labels.")
+    # os.path.exists, unlike Path.exists, gives no error for a name that is too long
+    if path != Path(typed) and os.path.exists(path):
+        raise WriteError(f"{path.name} exists; nothing was written. Type the full name {path.name} to replace it.")
+    return path
+
+
+def _is_file_of(source: Mapping[str, Any], path: Path) -> bool:
+    """Whether `path` is, also by a link, the file that a source entry was read from."""
+    read = source.get("path")
+    try:
+        return isinstance(read, str) and os.path.samefile(read, path)
+    except (OSError, ValueError):  # one of them does not exist, or has a name that no file can have
+        return False
 
 
 def label_type(labels: NDArray[Any]) -> type[np.unsignedinteger[Any]]:

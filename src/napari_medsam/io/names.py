@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,8 @@ from napari_medsam.io.atomic import replacing
 from napari_medsam.io.files import stem_of
 
 INDEX, NAME, COLOR = "index", "name", "color"
+UNKNOWN = "n/a"
+"""What BIDS writes into a cell for which there is no value."""
 
 
 def names_path(path: Path) -> Path:
@@ -44,7 +44,7 @@ def read_names(path: str | Path) -> dict[int, str]:
         if not table.is_file():
             return {}
     rows = _rows(table)
-    if not rows or not {INDEX, NAME} <= set(rows[0]):
+    if not {INDEX, NAME} <= set(rows[0]):
         raise ReadError(f"{table.name} is no table of label names: it needs the columns index and name, tab-separated.")
     at, called = rows[0].index(INDEX), rows[0].index(NAME)
     try:
@@ -56,18 +56,52 @@ def read_names(path: str | Path) -> dict[int, str]:
 def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] | None = None) -> Path:
     """Write the name table beside the label file `path`, whole or not at all, and return its path.
 
-    `colors` are hex strings such as "#ff8800". Tabs and line breaks in a name become spaces.
+    A table that is there is continued: its columns, and the rows of other values, stay; new values go to its end.
+    Nothing is written when `names` is empty. `colors` are hex strings such as "#ff8800". Tabs and line breaks in a
+    name become spaces.
+
+    Raises
+    ------
+    LabelsError
+        A value that is no whole number from 0 upward.
+    WriteError
+        The system refuses, or what lies there is no table of label names.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-    writer.writerow([INDEX, NAME, COLOR] if colors else [INDEX, NAME])
-    for value in sorted(names):
-        row = [str(_value(value)), _clean(names[value])]
-        writer.writerow([*row, _clean(colors.get(value, "n/a"))] if colors else row)
     table = names_path(path)
+    if not names:
+        return table
+    require_own_table(path)
+    rows = [row for row in _rows(table) if any(row)] if os.path.exists(table) else [[INDEX, NAME]]
+    _put(rows, {_value(value): {NAME: names[value]} for value in names})
+    if colors:
+        _add_column(rows, COLOR)
+        _put(rows, {_value(value): {COLOR: colors[value]} for value in names if value in colors})
+    text = "".join("\t".join(row) + "\n" for row in rows)
     with replacing(table) as file:
-        file.write(out.getvalue().encode())
+        file.write(text.encode())
     return table
+
+
+def _put(rows: list[list[str]], cells: Mapping[int, Mapping[str, str]]) -> None:
+    """Put `cells`, by value and column, into a table whose first row names the columns; new values go to its end."""
+    columns = rows[0]
+    at = columns.index(INDEX)
+    for value in sorted(cells.keys() - {int(row[at]) for row in rows[1:]}):
+        rows.append([str(value) if column == INDEX else UNKNOWN for column in columns])
+    for row in rows[1:]:
+        for column, text in cells.get(int(row[at]), {}).items():
+            # a row may be shorter than the first
+            row += [UNKNOWN] * (columns.index(column) + 1 - len(row))
+            row[columns.index(column)] = _clean(text)
+
+
+def _add_column(rows: list[list[str]], column: str) -> None:
+    width = len(rows[0])
+    if column in rows[0]:
+        return
+    for row, text in zip(rows, [column, *[UNKNOWN] * (len(rows) - 1)], strict=True):
+        row += [UNKNOWN] * (width - len(row))
+        row.insert(width, text)
 
 
 def require_own_table(path: Path) -> None:

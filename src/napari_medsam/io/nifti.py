@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from io import BufferedIOBase
 from pathlib import Path
@@ -20,6 +21,11 @@ MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 GZIP = b"\x1f\x8b"
 CHUNK = 2**20
+HEAD = 512
+"""Bytes from the beginning that are enough to tell what a file is."""
+
+VERSIONS = {n.to_bytes(4, order): version for n, version in ((348, 1), (540, 2)) for order in ("little", "big")}
+"""The first field of a NIfTI header, its own length in either byte order, and the version that has this length."""
 
 
 def read_nifti(path: Path) -> Image:
@@ -61,26 +67,52 @@ def _opened(path: Path) -> BufferedIOBase:
     """Open for reading what is inside; ReadError when the name and the first bytes disagree about compression."""
     zipped = path.name.lower().endswith(".gz")
     with path.open("rb") as file:
-        head = file.read(2)
-    if zipped != (head == GZIP):
-        is_page = head[:1] == b"<"
-        found = "a web page (a download that failed)" if is_page else "not compressed" if zipped else "compressed"
-        advice = "Download it again." if is_page else f"Rename it to end in {'.nii' if zipped else '.nii.gz'}."
-        raise ReadError(f"{path.name} is {found}, against what its name says. {advice}")
-    return gzip.open(path) if zipped else path.open("rb")
+        packed = file.read(len(GZIP)) == GZIP
+    if zipped != packed:
+        with _inside(path, packed=packed) as file:
+            _version(path, file)
+        found, suffix = ("compressed", ".nii.gz") if packed else ("not compressed", ".nii")
+        raise ReadError(f"{path.name} is {found}, against what its name says. Rename it to end in {suffix}.")
+    return _inside(path, packed=packed)
+
+
+def _inside(path: Path, *, packed: bool) -> BufferedIOBase:
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def _header(path: Path, file: BufferedIOBase) -> Any:
-    """The nibabel image of `file`, its voxels not yet read. Looks itself first: nibabel says little of a wrong file."""
+    """The nibabel image of `file`, its voxels not yet read."""
     import nibabel as nib
 
-    head = file.read(4)
+    kind: Any = nib.Nifti2Image if _version(path, file) == 2 else nib.Nifti1Image
+    # not memory-mapped: the file may be replaced while its image is open
+    return kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
+
+
+def _version(path: Path, file: BufferedIOBase) -> int:
+    """1 or 2, by how `file` begins; ReadError says what it is otherwise, of which nibabel says little."""
+    head = file.read(HEAD)
     file.seek(0)
-    for size, kind in ((348, nib.Nifti1Image), (540, nib.Nifti2Image)):
-        if head in (size.to_bytes(4, "little"), size.to_bytes(4, "big")):
-            # not memory-mapped: the file may be replaced while its image is open
-            return kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
-    raise ReadError(f"{path.name} does not start with a NIfTI header. Check that it is the file you meant.")
+    version = VERSIONS.get(head[:4])
+    if version is not None:
+        return version
+    text = _text(head)
+    if text is None:
+        raise ReadError(
+            f"{path.name} is not NIfTI: it does not start with a NIfTI header. Check that it is the file you meant."
+        )
+    found = "a web page" if "<html" in text.lower() or "<!doctype html" in text.lower() else "text"
+    raise ReadError(f"{path.name} is not NIfTI but {found}. The download may have failed: download it again.")
+
+
+def _text(head: bytes) -> str | None:
+    """`head`, the beginning of a file, as the text that it is; None when it is something else, or nothing."""
+    try:
+        # a character may be cut off at the end
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return None
+    return text if text and all(c.isprintable() or c.isspace() for c in text) else None
 
 
 def _shape(path: Path, image: Any) -> tuple[int, ...]:
@@ -133,5 +165,5 @@ def _image(path: Path, image: Any, oriented: Oriented, shape: tuple[int, ...], *
         more["time_step"] = step if np.isfinite(step) and step > 0 else 1.0
         grid = with_time(grid, shape[3], more["time_step"])
         labels, units = ("t", *labels), ("s", *units)
-    source = source_entry("nifti", image.affine, shape[:3], oriented, **more)
+    source = source_entry(path, "nifti", image.affine, shape[:3], oriented, **more)
     return Image(array, grid, rgb, stem_of(path), source, labels, units)

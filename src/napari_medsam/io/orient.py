@@ -18,23 +18,29 @@ header, endian, version, extensions
     The NIfTI header's bytes, byte order ("<" or ">"), NIfTI version (1 or 2) and extensions; absent for other formats.
 time_step
     Seconds between the frames of a 4D file; absent otherwise.
-format, is_labels
-    Kind of file, and whether it says of itself that it holds labels.
+format
+    Kind of file.
+path
+    Absolute path of the file or folder that was read; it may be gone since. Labels never replace it (`write_labels`).
+is_labels
+    Whether it holds labels: it says so of itself, or it was read as labels (`labels_from`).
 names
     Label values and names found inside the file; absent for most formats.
 
-Formats without a patient (TIFF, pictures) have `format` and `is_labels` only.
+Formats without a patient (TIFF, pictures) have `format`, `path` and `is_labels` only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_medsam.geometry import FloatArray, Grid
+from napari_medsam.io.files import location
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From RAS to LPS, and back."""
@@ -101,12 +107,16 @@ def from_lps(array: NDArray[Any], affine: ArrayLike, shape: tuple[int, ...]) -> 
 
 
 def source_entry(
-    kind: str, affine: ArrayLike, shape: tuple[int, ...], oriented: Oriented, **more: Any
+    path: Path, kind: str, affine: ArrayLike, shape: tuple[int, ...], oriented: Oriented, **more: Any
 ) -> dict[str, Any]:
-    """Collect the source entry of a volume, as this module's docstring says; `more` are the format's own fields."""
+    """Collect the source entry of a volume read from `path`, as this module's docstring says.
+
+    `more` are the format's own fields.
+    """
     grid = oriented.grid
     return {
         "format": kind,
+        "path": location(path),
         "affine": tuple(tuple(float(v) for v in row) for row in np.asarray(affine)),
         "shape": tuple(int(n) for n in shape),
         "zyx": grid.shape,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import ReadError
 from napari_medsam.geometry import Grid
 from napari_medsam.image import Image
-from napari_medsam.io.files import reading, require_file, stem_of
+from napari_medsam.io.files import location, reading, require_file, stem_of
 
 GREY = {"1": "L", "L": "L", "LA": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F"}
 """What Pillow's grey modes are read as; transparency of a grey picture is dropped."""
@@ -63,5 +63,5 @@ def _image(path: Path, array: NDArray[Any], *, rgb: bool) -> Image:
     shape = array.shape[:-1] if rgb else array.shape
     axes = ("t", "z", "y", "x")[-len(shape) :]
     grid = Grid.from_spacing(shape, np.ones(len(shape)))
-    source = {"format": path.suffix.lower().lstrip("."), "is_labels": False}
+    source = {"format": path.suffix.lower().lstrip("."), "path": location(path), "is_labels": False}
     return Image(array, grid, rgb, stem_of(path), source, axes, ("pixel",) * len(shape))

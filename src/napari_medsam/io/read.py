@@ -78,11 +78,27 @@ def read_labels(path: str | Path) -> SavedLabels:
         As `read_image`; or the voxels are colours or fractions, so they are no labels.
     """
     path = Path(path)
-    image = read_picture(path, indexed=True) if suffix_of(path) in RASTER else read_image(path)
+    return labels_from(path, read_picture(path, indexed=True) if suffix_of(path) in RASTER else read_image(path))
+
+
+def labels_from(path: str | Path, image: Image) -> SavedLabels:
+    """The labels in `image`, which `read_image` has read from `path`: the file is not read again.
+
+    The names are looked for as `read_labels` says. The source entry of the result says that it holds labels, so they
+    may be saved over their file; that of `image` stays as it is.
+
+    Raises
+    ------
+    ReadError
+        The voxels are colours or fractions, so they are no labels. The colours of a picture with a palette are no
+        numbers any more: `read_labels` reads such a picture.
+    """
+    path = Path(path)
     if image.rgb:
         raise ReadError(f"{path.name} is a colour picture, not labels. Open it as an image.")
     array = _whole_numbers(path, np.asarray(image.data))
-    return SavedLabels(array, replace(image, data=array), _names(path, image))
+    source = {**image.source, "is_labels": True}
+    return SavedLabels(array, replace(image, data=array, source=source), _names(path, image))
 
 
 def _reader(path: Path) -> Callable[[Path], Image]:

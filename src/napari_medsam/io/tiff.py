@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import ReadError
 from napari_medsam.geometry import Grid
 from napari_medsam.image import Image
-from napari_medsam.io.files import reading, require_file, stem_of
+from napari_medsam.io.files import location, reading, require_file, stem_of
 
 MILLIMETRES = {
     **dict.fromkeys(("\u00b5m", "\u03bcm", "um", "micron", "microns", "micrometer", "micrometre", "\\u00b5m"), 1e-3),
@@ -105,7 +105,8 @@ def _image(path: Path, array: NDArray[Any], axes: str, sizes: dict[str, float]) 
     unit = {"t": "s" if sizes.get("t") else "pixel", "c": "pixel"}
     units = tuple(unit.get(a, "mm" if known else "pixel") for a in spatial)
     grid = Grid.from_spacing(array.shape[: len(spatial)], scale)
-    return Image(array, grid, rgb, stem_of(path), {"format": "tiff", "is_labels": False}, tuple(spatial), units)
+    source = {"format": "tiff", "path": location(path), "is_labels": False}
+    return Image(array, grid, rgb, stem_of(path), source, tuple(spatial), units)
 
 
 def _imagej_sizes(file: Any) -> dict[str, float]:

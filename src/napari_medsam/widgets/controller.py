@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,11 @@ from napari_medsam.session import Session
 from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.layer_image import image_of
-from napari_medsam.widgets.proposals import Proposals
+from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, Proposals, wire
 from napari_medsam.widgets.seen import SeenLayer
-from napari_medsam.widgets.views import turn
+from napari_medsam.widgets.views import stand_up, turn
 from napari_medsam.widgets.workspace import Workspace, open_workspace
 
-TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 NO_IMAGE = "There is no image to work on. Open one, or take File > Open Sample > napari-medsam."
 
 
@@ -39,6 +39,8 @@ class Controller(QObject):
     """Something that the panels show has changed."""
     said = Signal(str, str)
     """A line for the status, and its kind: ready, busy or error."""
+    done = Signal()
+    """Sent when nobody shows this controller any more, from whatever thread notices."""
 
     def __init__(self, viewer: Any, load: Callable[[str], Segmenter]) -> None:
         super().__init__()
@@ -51,9 +53,11 @@ class Controller(QObject):
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
+        self._turned = False
         self.proposals.changed.connect(self.changed)
         self.proposals.said.connect(self.say)
         self.proposals.failed.connect(self.complain)
+        self.done.connect(self.close)
         self._follow_viewer(connect=True)
 
     @property
@@ -147,7 +151,7 @@ class Controller(QObject):
             self.complain(ImageError(NO_IMAGE))
             return
         if self._try(View(self.viewer, self.work.layer).plane) is not None:
-            self.proposals.use(kind)
+            self._try(lambda: self.proposals.use(kind))
 
     def turn(self, view: str) -> None:
         """Show axial, coronal or sagittal slices of the image, superior up."""
@@ -155,6 +159,7 @@ class Controller(QObject):
             self.complain(ImageError(NO_IMAGE))
         else:
             self._try(lambda: turn(self.viewer, self.image, view))
+            self._turned = True
 
     def accept(self) -> None:
         """Write every proposal into the labels, one undo step each."""
@@ -213,12 +218,15 @@ class Controller(QObject):
         show_warning(str(error))
 
     def close(self) -> None:
-        """Stop the lane and let go of the viewer; layers stay as they are."""
+        """Stop the lane and let go of the viewer. Prompts and labels stay; preview and model view go."""
         if not self._closed:
             self._closed = True
             self._follow_image(connect=False)
             self._follow_viewer(connect=False)
             self.proposals.close()
+            with contextlib.suppress(Exception):  # the viewer may be closing as well
+                self.seen.remove()
+                self.proposals.preview.remove()
             self._shelf.clear()
 
     # -- image -------------------------------------------------------------------------------------------------
@@ -254,9 +262,10 @@ class Controller(QObject):
             self.choose_image(work.layer)
             self.complain(ImageError(f"{image.name!r} now has {image.grid.shape} voxels; its prompts were dropped."))
             return
-        work.session.image = image
+        work.session.image = work.window_choice.image = image
         self.proposals.place()
-        self.seen.refresh()
+        if self.seen.layer is not None:
+            self.seen.show(work.layer, work.session)
         self.proposals.submit(work.session.ask_again())
 
     def _use_window(self, work: Workspace) -> None:
@@ -271,19 +280,22 @@ class Controller(QObject):
 
     def _follow_viewer(self, *, connect: bool) -> None:
         dims, layers = self.viewer.dims.events, self.viewer.layers.events
-        _wire(((layers.removed, self._on_removed), (layers.inserted, self._on_inserted)), connect=connect)
-        _wire(((e, self._on_dims) for e in (dims.point, dims.order, dims.ndisplay)), connect=connect)
+        wire(((layers.removed, self._on_removed), (layers.inserted, self._on_inserted)), connect=connect)
+        wire(((e, self._on_dims) for e in (dims.point, dims.ndisplay)), connect=connect)
+        wire([(dims.order, self._on_order)], connect=connect)
 
     def _follow_image(self, *, connect: bool) -> None:
         if self.image is None:
             return
         events = self.image.events
-        _wire(((events.data, self._replace_image), (events.contrast_limits, self._on_contrast)), connect=connect)
-        _wire(((getattr(events, name), self._replace_image) for name in TRANSFORM_EVENTS), connect=connect)
+        wire(((events.data, self._replace_image), (events.contrast_limits, self._on_contrast)), connect=connect)
+        wire(((getattr(events, name), self._replace_image) for name in TRANSFORM_EVENTS), connect=connect)
 
     def _on_removed(self, event: Any) -> None:
         layer, work = event.value, self.work
-        if work is not None and layer is work.layer:
+        if layer is self.seen.layer:
+            self.show_seen(visible=False)
+        elif work is not None and layer is work.layer:
             self.choose_image(None)
             self.say("The image was removed. Choose another one.")
         elif work is not None and layer is work.target.layer:
@@ -308,6 +320,11 @@ class Controller(QObject):
         else:
             self.proposals.warm_soon()
 
+    def _on_order(self, event: Any = None) -> None:
+        if self._turned and self.image is not None:
+            stand_up(self.viewer, self.image)
+        self._on_dims()
+
     def _on_contrast(self, event: Any = None) -> None:
         if self.work is not None and self.work.window_choice.follows_layer:
             self.choose_window(self.work.window_choice.name)
@@ -318,6 +335,9 @@ class Controller(QObject):
         except MedsamError as error:
             self.complain(error)
             return None
+        except MemoryError:
+            self.complain(ImageError("There is not enough memory for this. Close other data, or work on a crop."))
+            return None
         finally:
             self.changed.emit()
 
@@ -325,8 +345,3 @@ class Controller(QObject):
 def _known_model(name: str) -> str:
     """`name`, or the default when a model of that name is no longer there."""
     return name if name in registry.names() else registry.DEFAULT
-
-
-def _wire(pairs: Any, *, connect: bool) -> None:
-    for emitter, slot in pairs:
-        emitter.connect(slot) if connect else emitter.disconnect(slot)

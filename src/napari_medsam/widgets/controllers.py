@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from typing import Any
 
@@ -18,19 +19,24 @@ def controller_of(viewer: Any) -> Controller | None:
     return found if found is not None and found.viewer is viewer else None
 
 
-def attach(viewer: Any) -> Controller:
-    """The controller of a viewer for one more dock; made for the first."""
+def attach(viewer: Any, dock: Any) -> Controller:
+    """The controller of a viewer for one more dock, made for the first; it closes when the last dock is gone."""
     controller = controller_of(viewer)
     if controller is None:
         controller = _of_viewer[id(viewer)] = Controller(viewer, registry.load)
     _docks[controller] = _docks.get(controller, 0) + 1
+    # napari drops a closed dock without a signal that could be relied on
+    weakref.finalize(dock, _detach, controller, id(viewer)).atexit = False
     return controller
 
 
-def detach(controller: Controller, *_: Any) -> None:
-    """One dock less; the controller closes with the last."""
+def _detach(controller: Controller, viewer_id: int) -> None:
     _docks[controller] = _docks.get(controller, 1) - 1
     if _docks[controller] <= 0:
         _docks.pop(controller, None)
-        _of_viewer.pop(id(controller.viewer), None)
-        controller.close()
+        if _of_viewer.get(viewer_id) is controller:
+            _of_viewer.pop(viewer_id, None)
+        controller.proposals.engine.close()
+        # a dock may be collected on any thread; the signal brings the rest to the controller's own
+        with contextlib.suppress(RuntimeError):
+            controller.done.emit()

@@ -176,6 +176,13 @@ def insert_above(viewer: Any, image: Any, layer: Any) -> None:
     viewer.layers.selection.active = active
 
 
+def raise_above(viewer: Any, layer: Any, below: Any) -> None:
+    """Move a layer just above another one when it lies under it."""
+    at, floor = viewer.layers.index(layer), viewer.layers.index(below)
+    if at < floor:
+        viewer.layers.move(at, floor + 1)
+
+
 def _in_base_units(unit: Any) -> float:
     import pint
 

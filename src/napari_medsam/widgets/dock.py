@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QVBoxLayout, QWi
 from superqt import QCollapsible
 
 from napari_medsam.errors import LabelsError
+from napari_medsam.geometry import VIEWS
 from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
 from napari_medsam.widgets.actions import key_of, register_actions
 from napari_medsam.widgets.compat import unwrapped
 from napari_medsam.widgets.controller import Controller
-from napari_medsam.widgets.controllers import attach, detach
+from napari_medsam.widgets.controllers import attach
 from napari_medsam.widgets.panels import (
     LayerCombo,
     ObjectPanel,
@@ -25,7 +27,6 @@ from napari_medsam.widgets.panels import (
     side_by_side,
 )
 from napari_medsam.widgets.saving import save_in_background
-from napari_medsam.widgets.views import VIEWS
 
 if TYPE_CHECKING:
     import napari
@@ -48,12 +49,12 @@ class SegmentDock(QWidget):
         super().__init__()
         viewer = unwrapped(napari_viewer)
         register_actions()
-        self.controller: Controller = attach(viewer)
+        self.controller: Controller = attach(viewer, self)
+        self._tried: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._declined = False
         self._make_parts()
         self._lay_out()
         self._connect()
-        # a slot of this widget would be gone by the time `destroyed` is sent
-        self.destroyed.connect(partial(detach, self.controller))
         self._adopt_image()
         self.refresh()
         self.status.show_line(*self.controller.status)
@@ -170,7 +171,7 @@ class SegmentDock(QWidget):
 
     def _connect(self) -> None:
         c = self.controller
-        self.image.chosen.connect(c.choose_image)
+        self.image.chosen.connect(self._choose_image)
         self.window_panel.chosen.connect(c.choose_window)
         self.window_panel.seen.connect(lambda on: c.show_seen(visible=on))
         self.model.activated.connect(lambda i: c.choose_model(self.model.itemData(i)))
@@ -192,11 +193,19 @@ class SegmentDock(QWidget):
         self.refresh()
 
     def _adopt_image(self) -> None:
-        """Take the active image, or the first, when none is chosen yet."""
-        images = _Layers(self.controller).images()
-        if self.controller.image is None and images:
+        """Take the active image, or the newest, when none is chosen; each is tried once, and none against the user."""
+        if self.controller.image is not None or self._declined:
+            return
+        images = [image for image in _Layers(self.controller).images() if image not in self._tried]
+        if images:
             active = self.controller.viewer.layers.selection.active
-            self.controller.choose_image(next((i for i in images if i is active), images[-1]))
+            chosen = next((i for i in images if i is active), images[-1])
+            self._tried.add(chosen)
+            self.controller.choose_image(chosen)
+
+    def _choose_image(self, layer: Any) -> None:
+        self._declined = layer is None
+        self.controller.choose_image(layer)
 
 
 def _widen_labels(form: QFormLayout) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from napari.utils.notifications import show_info
 
 from napari_medsam.image import KEY, Image
 from napari_medsam.intensity import suggest_window
-from napari_medsam.io import read_image, read_labels
+from napari_medsam.io import labels_from, read_image
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -77,12 +78,10 @@ def _read_one(path: Path) -> list[LayerData]:
         show_info(OBLIQUE.format(name=path.name))
     if not _is_labels(path, image):
         return [layer_of(image)]
-    import pandas as pd
-
-    saved = read_labels(path)
+    saved = labels_from(path, image)
     names = {0: "background", **saved.names}
     features = pd.DataFrame({"index": list(names), "name": list(names.values())})
-    kwargs = {"name": image.name, "features": features, "metadata": {KEY: dict(image.source)}, **_place(image)}
+    kwargs = {"name": image.name, "features": features, "metadata": {KEY: dict(saved.image.source)}, **_place(image)}
     return [(saved.array, kwargs, "labels")]
 
 

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import LabelsError
-from napari_medsam.geometry import Plane
+from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import KEY
 from napari_medsam.labels import FIRST_DTYPE, grown_dtype, indices_of
 from napari_medsam.masks import BoolArray
 from napari_medsam.widgets.coordinates import grid_of, layer_shape, spatial_kwargs
+
+INDEX, NAME = "index", "name"
+"""Columns of a Labels layer's features; napari takes `index` for the label value."""
 
 
 class LayerLabels:
@@ -94,9 +97,14 @@ def require_same_grid(labels_layer: Any, image_layer: Any) -> None:
         )
     if not labels.same_as(image):
         raise LabelsError(
-            f"{labels_layer.name!r} has the image's shape but lies elsewhere (spacing {labels.spacing} and "
-            f"{image.spacing}). Give it the image's scale and translate, or choose new labels."
+            f"{labels_layer.name!r} has the image's shape but lies elsewhere: {_place(labels)}, the image "
+            f"{_place(image)}. Give it the image's scale and translate, or choose new labels."
         )
+
+
+def _place(grid: Grid) -> str:
+    spacing = ", ".join(f"{s:g}" for s in grid.spacing)
+    return f"spacing {spacing} and origin {', '.join(f'{o:g}' for o in grid.affine[:-1, -1])}"
 
 
 def new_labels_kwargs(image_layer: Any) -> dict[str, Any]:
@@ -116,14 +124,35 @@ def empty_labels(image_layer: Any) -> NDArray[Any]:
 def names_of(layer: Any) -> dict[int, str]:
     """The object names that a Labels layer holds in its features (columns `index` and `name`)."""
     features = layer.features
-    if "index" not in features or "name" not in features:
+    if INDEX not in features or NAME not in features:
         return {}
-    return {int(i): str(n) for i, n in zip(features["index"], features["name"], strict=True) if int(i) > 0}
+    return {int(i): str(n) for i, n in zip(features[INDEX], features[NAME], strict=True) if int(i) > 0}
 
 
 def show_names(layer: Any, names: Mapping[int, str]) -> None:
-    """Put object names into the layer's features; napari shows them under the mouse and saves them."""
-    import pandas as pd
+    """Put object names into the layer's features, beside what the user has there; napari shows them under the mouse.
 
-    values = sorted(names)
-    layer.features = pd.DataFrame({"index": values, "name": [names[v] for v in values]})
+    Rows of other values and all other columns stay; rows of names that are gone (undone) leave.
+    """
+    table = layer.features.copy()
+    if INDEX not in table:
+        table[INDEX] = np.arange(len(table))  # napari's own meaning of a table without it
+    if NAME not in table:
+        table[NAME] = ""
+    table = table[~table[INDEX].isin(set(names_of(layer)) - set(names))].set_index(INDEX)
+    table[NAME] = table[NAME].astype(object)
+    for value, name in sorted(names.items()):
+        table.loc[value, NAME] = name
+    layer.features = table.reset_index()
+
+
+def values_in(layer: Any) -> set[int]:
+    """The values above 0 in a Labels layer, read slice by slice."""
+    data = layer.data
+    slices = (np.asarray(data[i]) for i in range(data.shape[0])) if data.ndim > 2 else (np.asarray(data),)
+    found: set[int] = set()
+    for one in slices:
+        small = one.dtype.itemsize <= 2 and one.dtype.kind == "u"
+        values = np.flatnonzero(np.bincount(one.ravel())) if small else np.unique(one)
+        found.update(int(v) for v in values if v > 0)
+    return found

@@ -79,7 +79,7 @@ class WindowPanel(QWidget):
         self.eye.setMinimumWidth(20)
         self.eye.setToolTip("Show exactly what the model sees, as a layer of its own")
         self.width_box, self.level_box = _spin("Width of the window"), _spin("Level: the middle of the window")
-        self.width_box.setMinimum(1e-6)
+        self.width_box.setMinimum(1e-12)
         self._window = Window(0, 1)
         self.preset.activated.connect(self._choose_preset)
         self.eye.toggled.connect(self.seen)
@@ -217,7 +217,7 @@ def side_by_side(*widgets: QWidget) -> QWidget:
 
 def _decimals(width: float, value: float) -> int:
     """Enough digits to tell a hundredth of the window's width, none for whole numbers."""
-    return 0 if float(value).is_integer() else max(0, min(8, 2 - math.floor(math.log10(width))))
+    return 0 if float(value).is_integer() else max(0, min(12, 2 - math.floor(math.log10(width))))
 
 
 def _spin(tip: str) -> QDoubleSpinBox:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_medsam.errors import ImageError
 from napari_medsam.geometry import Plane
 from napari_medsam.session import Draft
-from napari_medsam.widgets.coordinates import insert_above, layer_shape, spatial_kwargs
+from napari_medsam.widgets.coordinates import insert_above, layer_shape, raise_above, spatial_kwargs
 
 NAME = "MedSAM preview"
 SELECTED, OTHER = 1, 2
@@ -45,12 +47,13 @@ class Preview:
     def prepare(self) -> None:
         """Add the layer now, if it is not there: napari takes a third of a second, which the first mask should not."""
         if self._fits():
+            raise_above(self._viewer, self.layer, self._image)
             return
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
         self.remove()
-        data = np.zeros(layer_shape(self._image), dtype=np.uint8)
+        data = _nothing(layer_shape(self._image))
         colormap = DirectLabelColormap(color_dict=COLORS)
         self.layer = Labels(data, name=NAME, opacity=0.5, colormap=colormap, **spatial_kwargs(self._image))
         insert_above(self._viewer, self._image, self.layer)
@@ -85,6 +88,14 @@ class Preview:
     def _fits(self) -> bool:
         here = self.layer is not None and self.layer in self._viewer.layers
         return here and self._image is not None and self.layer.data.shape == layer_shape(self._image)
+
+
+def _nothing(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        return np.zeros(shape, dtype=np.uint8)
+    except (MemoryError, ValueError) as error:
+        size = np.prod(shape, dtype=float) / 2**30
+        raise ImageError(f"Masks of this image take {size:.0f} GiB, which is not there. Work on a crop.") from error
 
 
 def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:

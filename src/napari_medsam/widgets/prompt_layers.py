@@ -6,6 +6,7 @@ transform instead. Left click is a positive point, right or Shift click a negati
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
-from napari_medsam.widgets.coordinates import View, spatial_kwargs, to_data, to_viewer_world, unit_factors
+from napari_medsam.widgets.companions import BOXES, POINTS, ROLE, UNTIED, add_boxes, add_points, lay_out
+from napari_medsam.widgets.coordinates import View, to_data, to_viewer_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BOXES = "MedSAM boxes"
-POINTS = "MedSAM points"
-BOX_COLOR = "#ffd400"
 DRAWING = ("add_rectangle", "add_ellipse", "add_polygon", "add_polygon_lasso", "add_path", "add_line", "add_polyline")
 INSIDE = 1e-4
 """How far above the middle of its slice a slider is put, in voxels, so that rounding cannot leave it below."""
 NOWHERE = "no slice"
 """Stands in the plane feature of a point that was clicked where the view shows no slice (3D, oblique)."""
-UNTIED = {POSITIVE: "1", OBJECT: UNSET, PLANE: ""}
-"""Features of a point that a script adds: positive, and tied to an object by where it lies."""
-POINT_COLORS = {"0": "#ff3b30", "1": "#34c759"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class PromptLayers:
         self._viewer = viewer
         self._changed = changed
         self._aim = aim
-        self._kept: dict[int, tuple[Any, Any]] = {}
+        self._followed: weakref.WeakSet[Any] = weakref.WeakSet()
         self._next = 1
         self._image: Any = None
         self._quiet = False
@@ -79,7 +75,7 @@ class PromptLayers:
 
     def owns(self, layer: Any) -> bool:
         """Whether the layer is one of the plugin's own prompt layers."""
-        return any(layer is mine for pair in self._kept.values() for mine in pair)
+        return ROLE in layer.metadata
 
     def both(self) -> list[Any]:
         """The prompt layers in use."""
@@ -106,6 +102,9 @@ class PromptLayers:
         self._make()
         self.center_slider()
         layer, mode = (self.boxes, "add_rectangle") if kind == "box" else (self.points, "add")
+        for mine in self.both():  # above every image, or the user draws blind
+            layers = self._viewer.layers
+            layers.move(layers.index(mine), len(layers))
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = mode
@@ -181,47 +180,32 @@ class PromptLayers:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
+        """Make the prompt layers that are missing on the image."""
         image = self._image
         boxes, points = self._alive(image.ndim)
-        common = {"ndim": image.ndim, **spatial_kwargs(image)}
-        size = (
-            float(np.clip(min(s for s in image.data.shape[: image.ndim][-2:]) / 60, 1, 8))
-            if not image.multiscale
-            else 8
-        )
         if boxes is None:
-            boxes = self._viewer.add_shapes(
-                name=BOXES,
-                edge_color=BOX_COLOR,
-                face_color="transparent",
-                edge_width=size / 4,
-                features={OBJECT: np.empty(0, int)},
-                feature_defaults={OBJECT: UNSET},
-                **common,
-            )
+            boxes = add_boxes(self._viewer, image)
+            self._follow(boxes)
         if points is None:
-            points = self._viewer.add_points(
-                name=POINTS,
-                size=size,
-                border_color="white",
-                border_width=0.1,
-                face_color=POSITIVE,
-                face_color_cycle=POINT_COLORS,
-                features={POSITIVE: np.empty(0, str), OBJECT: np.empty(0, int), PLANE: np.empty(0, str)},
-                feature_defaults=UNTIED,
-                **common,
-            )
-        for layer in (boxes, points):
-            layer.locked = True
-            layer.events.data.connect(self._on_data)
-        self._kept[image.ndim] = boxes, points
+            points = add_points(self._viewer, image)
+            self._follow(points)
         self.boxes, self.points = boxes, points
         lay_out(self._viewer, image, self.both())
 
     def _alive(self, ndim: int) -> tuple[Any, Any]:
-        boxes, points = self._kept.get(ndim, (None, None))
-        here = list(self._viewer.layers)
-        return (boxes if boxes in here else None), (points if points in here else None)
+        mine = [layer for layer in self._viewer.layers if self.owns(layer) and layer.ndim == ndim]
+        boxes, points = (next((one for one in mine if one.metadata[ROLE] == role), None) for role in (BOXES, POINTS))
+        for layer in (boxes, points):
+            if layer is not None and layer not in self._followed:
+                self._follow(layer)
+        return boxes, points
+
+    def _follow(self, layer: Any) -> None:
+        """Take up a prompt layer: one just made, or one that an earlier dock has left in the viewer."""
+        self._followed.add(layer)
+        layer.locked = True
+        layer.events.data.connect(self._on_data)
+        self._next = max([self._next, *(int(n) + 1 for n in layer.features[OBJECT])])
 
     def _on_data(self, event: Any) -> None:
         if str(event.action) in ("added", "changed", "removed") and not self._quiet:
@@ -284,31 +268,6 @@ class PromptLayers:
             yield
         finally:
             self._quiet = before
-
-
-def lay_out(viewer: Any, image: Any, layers: Collection[Any]) -> None:
-    """Lay prompt layers exactly onto an image, in the viewer's unit.
-
-    napari's drawing tools do not convert units: in a layer in mm, in a viewer that counts in micrometres because of
-    some other layer, every click would land a thousand times too far.
-    """
-    for layer in layers:
-        _move(layer, spatial_kwargs(image))
-    # only now is the viewer's unit not of our making
-    factors = 1 / unit_factors(viewer, image)
-    if np.allclose(factors, 1, rtol=1e-12):
-        return
-    place, scaling = spatial_kwargs(image), np.diag([*factors, 1.0])
-    place["scale"], place["translate"] = place["scale"] * factors, place["translate"] * factors
-    place["affine"] = scaling @ place["affine"] @ np.linalg.inv(scaling)
-    place["units"] = tuple(viewer.layers.units[-image.ndim :])
-    for layer in layers:
-        _move(layer, place)
-
-
-def _move(layer: Any, place: dict[str, Any]) -> None:
-    for name, value in place.items():
-        setattr(layer, name, value)
 
 
 def own_numbers(drawn: Collection[Drawn]) -> set[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -26,6 +26,7 @@ from napari_medsam.widgets.workspace import Workspace
 
 Keys = Mapping[str, Callable[[], None]]
 
+TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 NAMES_MS = 300
 """How long after a change of the labels the names are brought in step; the event also comes at every scroll."""
 WARM_MS = 80
@@ -71,7 +72,10 @@ class Proposals(QObject):
         self.work = work
         work.target.on_voxels = self._names_soon.start
         self.place()
-        self.layers.restore(work.prompts)
+        if work.prompts.shapes or work.prompts.points:
+            self.layers.restore(work.prompts)
+        else:
+            self.read_soon()  # prompts that an earlier dock has left
         self.submit(work.session.ask_unanswered())
         self.warm_soon()
 
@@ -112,13 +116,9 @@ class Proposals(QObject):
 
     def follow_user_layers(self, shapes: Any = None, points: Any = None) -> None:
         """Also take prompts from these Shapes and Points layers of the user (None for none)."""
-        for old in (self.user_shapes, self.user_points):
-            if old is not None:
-                old.events.data.disconnect(self._on_user_prompts)
+        self._wire_user_layers(connect=False)
         self.user_shapes, self.user_points = shapes, points
-        for new in (shapes, points):
-            if new is not None:
-                new.events.data.connect(self._on_user_prompts)
+        self._wire_user_layers(connect=True)
         if self.work is not None:
             self.work.done.clear()
             self.read_soon()
@@ -151,7 +151,10 @@ class Proposals(QObject):
         fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
         earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
         work.drawn = drawn
+        before = set(work.session.drafts)
         requests = work.session.update((d.key, d.plane, d.prompts) for d in drawn.values())
+        for key in before - set(work.session.drafts):
+            self.engine.cancel(key)
         self._select(work, fresh, requests)
         self.submit(requests)
         for key in earlier if fresh else ():
@@ -230,7 +233,9 @@ class Proposals(QObject):
         if work is not None:
             before = dict(work.session.names)
             work.session.refresh_names()
-            if work.session.names != before:
+            shown = View(self.viewer, work.layer).shown()
+            noticed = shown is not None and work.target.notice(shown)
+            if noticed or work.session.names != before:
                 work.target.show_names()
                 self.changed.emit()
 
@@ -275,6 +280,16 @@ class Proposals(QObject):
             number = int(boxes.features[OBJECT].iloc[row])
             work.selected = next((d.key for d in work.drawn.values() if d.own == number), work.selected)
 
+    def _wire_user_layers(self, *, connect: bool) -> None:
+        for layer in (self.user_shapes, self.user_points):
+            if layer is not None:
+                names = ("features", *TRANSFORM_EVENTS)
+                wire([(layer.events.data, self._on_user_prompts)], connect=connect)
+                wire(((getattr(layer.events, name), self._on_user_layer) for name in names), connect=connect)
+
+    def _on_user_layer(self, event: Any = None) -> None:
+        self.read_soon()
+
     def _on_user_prompts(self, event: Any) -> None:
         if str(event.action) in ("added", "changed", "removed"):
             self.read_soon()
@@ -285,6 +300,12 @@ class Proposals(QObject):
         except MedsamError as error:
             self.failed.emit(error)
             return None
+
+
+def wire(pairs: Iterable[tuple[Any, Callable[..., None]]], *, connect: bool) -> None:
+    """Connect or disconnect (emitter, slot) pairs."""
+    for emitter, slot in pairs:
+        emitter.connect(slot) if connect else emitter.disconnect(slot)
 
 
 def _timer(parent: QObject, milliseconds: int, slot: Callable[[], None]) -> QTimer:

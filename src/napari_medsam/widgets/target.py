@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from napari_medsam.geometry import Plane
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.session import Accepted, Session
 from napari_medsam.widgets.coordinates import insert_above
@@ -15,6 +18,7 @@ from napari_medsam.widgets.layer_labels import (
     new_labels_kwargs,
     require_same_grid,
     show_names,
+    values_in,
 )
 
 
@@ -42,7 +46,7 @@ class Target:
             return
         require_same_grid(layer, self._image)
         self._session.labels = LayerLabels(layer)
-        self._session.names = names_of(layer)
+        self._session.names = {v: f"object {v}" for v in values_in(layer)} | names_of(layer)
         self._session.target = None
         self._follow(layer)
 
@@ -72,6 +76,16 @@ class Target:
         if accepted is not None:
             self.layer.selected_label = accepted.value  # so that the brush corrects the same object
         return accepted
+
+    def notice(self, plane: Plane) -> bool:
+        """Name values that the brush has made on a slice; whether there were any."""
+        if self.layer is None:
+            return False
+        values = np.unique(self._session.labels.read(plane)).tolist()
+        new = [v for v in values if v > 0 and v not in self._session.names]
+        for value in new:
+            self._session.rename(value, f"object {value}")
+        return bool(new)
 
     def show_names(self) -> None:
         """Put the session's object names into the layer."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_medsam.errors import GeometryError
-
-VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
-"""Which of the last three axes each view looks along."""
+from napari_medsam.geometry import VIEWS
 
 
 def turn(viewer: Any, image: Any, view: str) -> None:
@@ -24,6 +22,12 @@ def turn(viewer: Any, image: Any, view: str) -> None:
     hidden = last.pop(VIEWS[view])
     viewer.dims.ndisplay = 2
     viewer.dims.order = (*range(viewer.dims.ndim - 3), hidden, *last)
-    # arrays run toward inferior-to-superior, which napari would show head down
-    viewer.scene.camera.orientation2d = ("down" if view == "axial" else "up", "right")
+    stand_up(viewer, image)
     viewer.reset_view()
+
+
+def stand_up(viewer: Any, image: Any) -> None:
+    """Superior up where z runs down the screen, anterior up in axial slices."""
+    vertical = viewer.dims.displayed[-2]
+    upright = image.ndim >= 3 and vertical == viewer.dims.ndim - 3
+    viewer.scene.camera.orientation2d = ("up" if upright else "down", "right")

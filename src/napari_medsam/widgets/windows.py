@@ -24,7 +24,7 @@ class WindowChoice:
 
     def __init__(self, layer: Any, image: Image) -> None:
         self._layer = layer
-        self._image = image
+        self.image = image
         self.name, self.window = suggest_window(image.sample())
         self.suggested = self.name
 
@@ -49,7 +49,7 @@ class WindowChoice:
         if name in CT_PRESETS:
             return CT_PRESETS[name]
         if name == PERCENTILE:
-            return percentile_window(self._image.sample())
+            return percentile_window(self.image.sample())
         if name == CONTRAST:
             limits = self._layer.contrast_limits
             return Window(0, 255) if limits is None else Window(float(limits[0]), float(limits[1]))

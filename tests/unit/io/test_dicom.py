@@ -154,7 +154,7 @@ def test_two_series_are_named_and_can_be_chosen(tmp_path, array):
     make_series(folder, array[::-1, :, ::-1], uid="1.2.3.222222222222", SeriesDescription="native")
     with pytest.raises(ReadError, match="holds 2 series") as caught:
         read_image(folder)
-    for said in ("111111111111", "portal venous", "native", "8 files", "series="):
+    for said in ("111111111111", "portal venous", "native", "8 files", "--series", "series=", "folder of its own"):
         assert said in str(caught.value)
     assert np.array_equal(read_image(folder, series="222222222222").data, array[::-1, :, ::-1])
     assert np.array_equal(read_image(folder, series="1.2.3.111111111111").data, array)

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 
 from napari_medsam.errors import GeometryError, LabelsError, WriteError
 from napari_medsam.geometry import Grid
-from napari_medsam.io import read_image, read_labels, read_names, write_labels
+from napari_medsam.io import read_image, read_labels, write_labels
 from napari_medsam.io.labels import AFFINE_FIELDS
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -300,11 +301,88 @@ def test_a_table_of_something_else_is_not_lost(tmp_path, labels):
     assert other.read_text() == "onset\tduration\n1\t2\n"
 
 
-def test_no_names_leave_the_table_alone(tmp_path, labels):
+@pytest.mark.parametrize("names", [None, {}])
+@pytest.mark.parametrize("content", [b"index\tname\tvolume\n1\ta\t3.5\n", b"onset\tduration\n1\t2\n"])
+def test_no_names_leave_the_table_alone(tmp_path, labels, names, content):
+    (tmp_path / "o.tsv").write_bytes(content)
+    write_labels(tmp_path / "o.nii", labels, grid=Grid.from_spacing(labels.shape, (3, 1, 2)), names=names)
+    assert (tmp_path / "o.tsv").read_bytes() == content
+
+
+def test_saving_over_labels_keeps_what_the_table_knows_besides(tmp_path, labels):
     grid = Grid.from_spacing(labels.shape, (3, 1, 2))
-    path = write_labels(tmp_path / "o.nii", labels, grid=grid, names={1: "a"})
-    write_labels(path, labels, grid=grid)
-    assert read_names(path) == {1: "a"}
+    (tmp_path / "o.tsv").write_text("index\tname\tcomment\n3\told\tseen twice\n9\tnot opened\tkept\n")
+    path = write_labels(tmp_path / "o.nii", labels, grid=grid, names={1: "a", 3: "b"})
+    assert read_labels(path).names == {1: "a", 3: "b", 9: "not opened"}
+    assert "3\tb\tseen twice\n9\tnot opened\tkept\n" in (tmp_path / "o.tsv").read_text()
+
+
+@pytest.fixture
+def scan(tmp_path, voxels, ras_affine):
+    nib.Nifti1Image(voxels, ras_affine()).to_filename(tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def linked(path):
+    path.with_name("soft.nii.gz").symlink_to(path)
+    path.with_name("hard.nii.gz").hardlink_to(path)
+    (path.parent / "folder").symlink_to(path.parent)
+
+
+@pytest.mark.parametrize(
+    "typed", ["scan", "scan.nii.gz", "../{}/scan.nii.gz", "soft", "soft.nii.gz", "hard.nii.gz", "folder/scan.nii.gz"]
+)
+def test_the_image_itself_is_not_replaced(tmp_path, scan, typed):
+    linked(scan)
+    before = scan.read_bytes()
+    image = read_image(scan)
+    to = tmp_path / typed.format(tmp_path.name)
+    with pytest.raises(WriteError, match=r"\.nii\.gz is the image itself.*another name"):
+        write_labels(to, image.data > 500, grid=image.grid, source=image.source, names={1: "a"})
+    assert scan.read_bytes() == before
+    assert not list(tmp_path.glob("*.tsv"))
+
+
+def test_the_image_is_known_by_where_it_was_when_read(tmp_path, scan, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = read_image("scan.nii.gz")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(WriteError, match="the image itself"):
+        write_labels(scan, image.data > 500, grid=image.grid, source=image.source)
+    assert write_labels("scan.nii.gz", image.data > 500, grid=image.grid, source=image.source).is_file()
+
+
+@pytest.mark.parametrize("kept", ["gone", "a" * 400, "a\0b", "", None, 7])
+def test_an_image_that_cannot_be_compared_does_not_hinder(tmp_path, scan, kept):
+    image = read_image(scan)
+    source = {**image.source, "path": kept}
+    assert write_labels(tmp_path / "o.nii", image.data > 500, grid=image.grid, source=source).is_file()
+    with pytest.raises(WriteError, match="too long"):
+        write_labels(tmp_path / f"{'a' * 400}.nii", image.data > 500, grid=image.grid, source=image.source)
+
+
+def test_a_label_file_is_saved_over_itself(tmp_path, labels):
+    nib.Nifti1Image(labels.astype(np.int16).transpose(), np.eye(4)).to_filename(tmp_path / "bare.nii.gz")
+    marked = write_labels(tmp_path / "o.nii", labels, grid=Grid.from_spacing(labels.shape, (3, 1, 2)))
+    for path in (marked, tmp_path / "bare.nii.gz"):
+        read = read_labels(path)
+        write_labels(path, read.array * 2, grid=read.image.grid, source=read.image.source)
+        assert np.array_equal(read_labels(path).array, read.array * 2)
+
+
+def test_a_file_that_no_dialog_asked_about_is_not_replaced(tmp_path, labels):
+    grid = Grid.from_spacing(labels.shape, (3, 1, 2))
+    there = tmp_path / "scan.nii.gz"
+    there.write_bytes(b"anything")
+    with pytest.raises(
+        WriteError, match=r"scan\.nii\.gz exists; nothing was written\. Type the full name scan\.nii\.gz"
+    ):
+        write_labels(tmp_path / "scan", labels, grid=grid, names={1: "a"})
+    assert (there.read_bytes(), os.listdir(tmp_path)) == (b"anything", ["scan.nii.gz"])
+    assert write_labels(there, labels, grid=grid) == there
+    with pytest.raises(WriteError, match="too long"):
+        write_labels(tmp_path / ("a" * 400), labels, grid=grid)
 
 
 def test_table_inside_the_source_is_read_and_not_passed_on(tmp_path, labels):

@@ -3,14 +3,19 @@
 import gzip
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 from PIL import Image as Pictures
 
 from napari_medsam.errors import ReadError
-from napari_medsam.io import read_image, read_labels
+from napari_medsam.geometry import Grid
+from napari_medsam.image import Image
+from napari_medsam.io import labels_from, read_image, read_labels
 
 
 def noise_nifti(path):
@@ -41,13 +46,21 @@ def test_flipped_bits_in_gzip(tmp_path):
 PAGE = b"<!DOCTYPE html><html><body>404 not found</body></html>"
 NOT_NIFTI = {
     "page.nii.gz": (PAGE, "web page"),
-    "page.nii": (PAGE, "NIfTI header"),
-    "text.nii.gz": (gzip.compress(b"hello " * 100), "NIfTI header"),
+    "page.nii": (PAGE, "not NIfTI but a web page.*download may have failed"),
+    "packedpage.nii.gz": (gzip.compress(PAGE), "not NIfTI but a web page.*download may have failed"),
+    "text.nii.gz": (gzip.compress(b"hello " * 100), "not NIfTI but text.*download may have failed"),
+    "plain.nii.gz": ("Zugriff verweigert für Gäste\n".encode() * 50, "not NIfTI but text.*download may have failed"),
+    "pointer.nii": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "not NIfTI but text"),
+    "packed.nii": (gzip.compress(b"hello " * 100), "not NIfTI but text"),
+    "dots.nii.gz": (bytes(range(256)), "NIfTI header"),
     "nothing.nii.gz": (gzip.compress(b""), "NIfTI header"),
     "short.nii": (b"\x5c\x01\0\0" + bytes(20), "NIfTI"),
     "zeros.nii": (bytes(1000), "NIfTI header"),
     "zipped.nii": (gzip.compress(b"\x5c\x01\0\0" + bytes(400)), "Rename it to end in .nii.gz"),
-    "bare.nii.gz": (b"\x5c\x01\0\0" + bytes(400), "Rename it to end in .nii"),
+    "bare.nii.gz": (b"\x5c\x01\0\0" + bytes(400), r"Rename it to end in \.nii\."),
+    "big.nii.gz": (b"\0\0\x01\x5c" + bytes(400), r"Rename it to end in \.nii\."),
+    "two.nii.gz": (b"\x1c\x02\0\0" + bytes(600), r"Rename it to end in \.nii\."),
+    "twobig.nii": (gzip.compress(b"\0\0\x02\x1c" + bytes(600)), "Rename it to end in .nii.gz"),
     "header.nii": (b"\x5c\x01\0\0" + bytes(400), "NIfTI"),
     "empty.nii": (b"", "empty"),
     "empty.nrrd": (b"", "empty"),
@@ -70,6 +83,7 @@ def test_files_that_are_not_what_their_name_says(tmp_path, name, reader):
     with pytest.raises(ReadError, match=word) as caught:
         reader(tmp_path / name)
     assert name in str(caught.value)
+    assert ("Rename" in str(caught.value)) == ("Rename" in word)
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.dcm", "a.tif", "a.png", "a.npy", "a", "folder/a.nii"])
@@ -128,6 +142,50 @@ def test_whole_numbers_in_a_float_file_are_labels(tmp_path, labels):
     assert np.array_equal(read.array, labels)
     assert read.array.dtype == np.int32
     assert read.image.data is read.array
+
+
+def test_labels_from_an_image_already_read(tmp_path, labels):
+    nib.Nifti1Image(labels.transpose().astype(np.int16), np.eye(4)).to_filename(tmp_path / "i.nii")
+    (tmp_path / "i.tsv").write_text("index\tname\n3\tarm\n")
+    image = read_image(tmp_path / "i.nii")
+    (tmp_path / "i.nii").unlink()
+    saved = labels_from(tmp_path / "i.nii", image)
+    assert saved.array is image.data
+    assert saved.names == {3: "arm"}
+    assert (image.source["is_labels"], saved.image.source["is_labels"]) == (False, True)
+    assert {**saved.image.source, "is_labels": False} == image.source
+    with pytest.raises(ReadError, match=r"i\.nii holds fractions"):
+        labels_from(str(tmp_path / "i.nii"), replace(image, data=image.data + 0.5))
+    colour = Image(np.zeros((3, 4, 3), np.uint8), Grid.from_spacing((3, 4), (1, 1)), rgb=True)
+    with pytest.raises(ReadError, match="colour picture"):
+        labels_from(tmp_path / "i.png", colour)
+
+
+def write_with_itk(path, voxels):
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+
+
+WRITERS = {
+    **dict.fromkeys(("i.nii", "i.nii.gz", "i.nrrd", "i.mha"), write_with_itk),
+    "i.dcm": lambda path, voxels: write_with_itk(path, voxels[:1]),
+    "i.tif": lambda path, voxels: tifffile.imwrite(path, voxels, photometric="minisblack"),
+    "i.npy": np.save,
+    "i.png": lambda path, voxels: Pictures.fromarray(voxels[0].astype(np.uint8)).save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_source_says_where_it_was_read(tmp_path, voxels, monkeypatch, name):
+    WRITERS[name](tmp_path / name, voxels)
+    monkeypatch.chdir(tmp_path)
+    assert read_image(name).source["path"] == str(tmp_path / name)
+    assert type(read_labels(tmp_path / name).image.source["path"]) is str
+
+
+def test_the_source_of_a_folder_is_the_folder(tmp_path, voxels):
+    (tmp_path / "ct").mkdir()
+    write_with_itk(tmp_path / "ct" / "i.dcm", voxels[:1])
+    assert read_image(tmp_path / "ct").source["path"] == str(tmp_path / "ct")
 
 
 def test_arrays(tmp_path, voxels):
