@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from napari_medsam.widgets.compat import register_shortcut, unwrapped
+from napari_medsam.widgets.compat import register_shortcut, shortcut, unwrapped
 from napari_medsam.widgets.controller import Controller
 from napari_medsam.widgets.controllers import controller_of
 
@@ -34,8 +34,8 @@ ACTIONS = (
 
 
 def key_of(name: str) -> str:
-    """The default key of an action."""
-    return next(action.key for action in ACTIONS if action.name == name)
+    """The key of an action: the user's choice in Preferences, else the default."""
+    return shortcut(f"napari-medsam:{name}", next(action.key for action in ACTIONS if action.name == name))
 
 
 def perform(name: str, viewer: Any) -> None:

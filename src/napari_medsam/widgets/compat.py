@@ -35,3 +35,14 @@ def setting(name: str, default: Any) -> Any:
         return getattr(get_plugin_settings("napari-medsam").proposals, name)
     except (ImportError, AttributeError, KeyError, ValueError):
         return default
+
+
+def shortcut(name: str, default: str) -> str:
+    """The key that a registered action has now, as the user reads it; `default` when napari does not say."""
+    try:
+        from napari.settings import get_settings
+
+        chosen = get_settings().shortcuts.shortcuts.get(name)
+    except (ImportError, AttributeError):
+        return default
+    return default if chosen is None else ", ".join(str(key) for key in chosen)

@@ -105,12 +105,14 @@ class SegmentDock(QWidget):
         tip = "Click on the object; right click or Shift click off it"
         self.point_button = button("Points", tip, key_of("point"), lambda: c.draw("point"))
         self.objects = ObjectPanel()
-        self.proposal = ProposalPanel()
+        self.proposal = ProposalPanel(key_of("next_mask"))
         tip = "Write the proposal into the labels; drawing the next box does it too"
         self.accept_button = button("Accept", tip, key_of("accept"), c.accept)
         self.clear_button = button("Clear", "Take the proposals and their prompts away", key_of("clear"), c.clear)
-        self.undo_button = button("Undo", "Take back the last change of the labels (Ctrl+Z)", "", c.undo)
-        self.redo_button = button("Redo", "Do it again (Ctrl+Shift+Z)", "", c.redo)
+        self.undo_button = button("Undo", "Take back the last change of the labels", "", c.undo)
+        self.redo_button = button("Redo", "Do the last undone change again", "", c.redo)
+        for name, made in (("undo", self.undo_button), ("redo", self.redo_button)):
+            made.setToolTip(f"{made.toolTip()} (key {key_of(name)})")
         self.overlap = QComboBox()
         self.overlap.addItems([overlap.value for overlap in Overlap])
         self.labels = LayerCombo("(new labels)")

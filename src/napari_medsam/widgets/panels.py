@@ -161,11 +161,11 @@ class ProposalPanel(QWidget):
 
     turned = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
         super().__init__()
         self.text = QLabel()
         self.text.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
-        self.next = button("Next mask", "Turn to the model's next alternative mask", "N", self.turned.emit)
+        self.next = button("Next mask", "Turn to the model's next alternative mask", key, self.turned.emit)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.text, 1)
