@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
 from napari_medsam.widgets.companions import BOXES, POINTS, ROLE, UNTIED, add_boxes, add_points, lay_out
-from napari_medsam.widgets.coordinates import View, to_data, to_viewer_world
+from napari_medsam.widgets.coordinates import View, to_viewer_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,18 +225,17 @@ class PromptLayers:
         is drawn: where another layer has finer slices, and where rounding leaves 5.999999 for 6.
         """
         plane = None if self._image is None else View(self._viewer, self._image).shown()
-        if plane is None:
+        if plane is None or self.boxes is None:
             return
-        offset = self._viewer.dims.ndim - self._image.ndim
-        (here,) = to_data(self._viewer, self._image, self._viewer.dims.point)
+        # as napari's own tool computes it, to the last bit
+        here = np.asarray(self.boxes.world_to_data(self._viewer.dims.point))
+        astray = [axis for axis, i in plane.index if np.trunc(here[axis]) != i]
         target = plane.to_index([(0, 0)])[0]
-        for axis, i in plane.index:
-            if np.trunc(here[axis]) != i or here[axis] < i + INSIDE / 2:
-                target[axis] = i + INSIDE
+        target[astray] += INSIDE
         (there,) = to_viewer_world(self._viewer, self._image, target)
-        for axis, _ in plane.index:
-            if target[axis] != np.trunc(target[axis]):
-                self._viewer.dims.set_point(axis + offset, there[axis + offset])
+        offset = self._viewer.dims.ndim - self._image.ndim
+        for axis in astray:
+            self._viewer.dims.set_point(axis + offset, there[axis + offset])
 
     def _before_click(self, viewer: Any, event: Any) -> None:
         """Runs before napari stores the point: says its sign, its object and its slice."""
