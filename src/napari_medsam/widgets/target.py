@@ -69,8 +69,11 @@ class Target:
             self.forget()
         if self.layer is not None:
             require_same_grid(self.layer, self._image)
-        elif self._session.drafts[key].mask is not None:
-            self._make()
+        else:
+            self._session.check_accept(key)
+            draft = self._session.drafts[key]
+            if draft.mask is not None and not draft.pending:
+                self._make()
         accepted = self._session.accept(key)
         self.show_names()
         if accepted is not None:
