@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from napari_medsam.errors import ImageError, PromptError, UnsupportedError
 from napari_medsam.models.base import ModelSpec, Prediction, Segmenter
 from napari_medsam.models.contour import Contour
+from napari_medsam.models.starter import Starter
 from napari_medsam.prompts import Box, Point, PromptKind, Prompts, Stroke
 
 from .fakes import BoxFake, SlowFake
 
 SEGMENTERS: list[tuple[str, Callable[[], Segmenter]]] = [
     ("contour", Contour),
+    ("starter", Starter),
     ("box-fake", BoxFake),
     ("slow-fake", lambda: SlowFake(seconds=0.001)),
 ]

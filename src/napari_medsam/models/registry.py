@@ -20,7 +20,10 @@ class Row:
     backend: str
 
 
-TABLE: tuple[Row, ...] = (Row("contour", "Contour (built in, classical)", "napari_medsam.models.contour:Contour"),)
+TABLE: tuple[Row, ...] = (
+    Row("contour", "Contour (built in, classical)", "napari_medsam.models.contour:Contour"),
+    Row("starter", "Starter (small network, synthetic training)", "napari_medsam.models.starter:Starter"),
+)
 
 
 def names() -> tuple[str, ...]:
