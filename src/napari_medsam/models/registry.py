@@ -22,7 +22,7 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     Row("contour", "Contour (built in, classical)", "napari_medsam.models.contour:Contour"),
-    Row("starter", "Starter (small network, synthetic training)", "napari_medsam.models.starter:Starter"),
+    Row("starter", "Starter (synthetic training)", "napari_medsam.models.starter:Starter"),
 )
 
 

@@ -99,6 +99,8 @@ class SegmentDock(QWidget):
             button(name.capitalize(), f"Show {name} slices", "", partial(c.turn, name)) for name in VIEWS
         ]
         self.model = QComboBox()
+        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.model.setToolTip("What makes masks from prompts; `napari-medsam models` describes each")
         for row in registry.TABLE:
             self.model.addItem(row.title, row.name)
         self.box_button = button("Box", "Draw a box around an object", key_of("box"), lambda: c.draw("box"))
