@@ -209,7 +209,8 @@ def load_network(path: Path) -> tuple[StarterNetwork, str]:
     network.load_state_dict(state, strict=False)
     network.eval().requires_grad_(False)
     folded(network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready: Any = network  # versions of torch differ in how they type `to`
+    ready.to(memory_format=torch.channels_last)
     return network, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
