@@ -1,6 +1,6 @@
 """Reading images and labels, writing labels. No napari and no Qt: plain arrays and grids."""
 
-from napari_medsam.io.dicom import Series, find_series
+from napari_medsam.io.dicom import Series, find_series, is_dicom
 from napari_medsam.io.labels import label_path, write_labels
 from napari_medsam.io.names import names_path, read_names, write_names
 from napari_medsam.io.read import SavedLabels, labels_from, read_image, read_labels
@@ -9,6 +9,7 @@ __all__ = [
     "SavedLabels",
     "Series",
     "find_series",
+    "is_dicom",
     "label_path",
     "labels_from",
     "names_path",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET
-from napari_medsam.widgets.coordinates import layer_shape, spatial_kwargs, unit_factors
+from napari_medsam.widgets.coordinates import lay, layer_shape, spatial_kwargs, unit_factors
 
 BOXES = "MedSAM boxes"
 POINTS = "MedSAM points"
@@ -59,7 +59,7 @@ def lay_out(viewer: Any, image: Any, layers: Collection[Any]) -> None:
     some other layer, every click would land a thousand times too far.
     """
     for layer in layers:
-        _move(layer, spatial_kwargs(image))
+        lay(layer, spatial_kwargs(image))
     # only now is the viewer's unit not of our making
     factors = 1 / unit_factors(viewer, image)
     if np.allclose(factors, 1, rtol=1e-12):
@@ -69,12 +69,7 @@ def lay_out(viewer: Any, image: Any, layers: Collection[Any]) -> None:
     place["affine"] = scaling @ place["affine"] @ np.linalg.inv(scaling)
     place["units"] = tuple(viewer.layers.units[-image.ndim :])
     for layer in layers:
-        _move(layer, place)
-
-
-def _move(layer: Any, place: dict[str, Any]) -> None:
-    for name, value in place.items():
-        setattr(layer, name, value)
+        lay(layer, place)
 
 
 def _mark_size(image: Any) -> float:

@@ -169,6 +169,12 @@ def spatial_kwargs(layer: Any) -> dict[str, Any]:
     }
 
 
+def lay(layer: Any, place: dict[str, Any]) -> None:
+    """Give a companion layer the place that `spatial_kwargs` says."""
+    for name, value in place.items():
+        setattr(layer, name, value)
+
+
 def insert_above(viewer: Any, image: Any, layer: Any) -> None:
     """Add a layer just above an image, below the prompts, without taking the focus from the active layer."""
     active = viewer.layers.selection.active

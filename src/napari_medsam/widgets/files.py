@@ -13,11 +13,13 @@ from napari.utils.notifications import show_info
 
 from napari_medsam.image import KEY, Image
 from napari_medsam.intensity import suggest_window
-from napari_medsam.io import labels_from, read_image
+from napari_medsam.io import is_dicom, labels_from, read_image
+from napari_medsam.io.files import DICOM, ITK, NIFTI, TIFF
+from napari_medsam.widgets.layer_labels import INDEX, NAME
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima", ".tif", ".tiff")
+SUFFIXES = (*NIFTI, *ITK, *DICOM, *TIFF)
 OBLIQUE = (
     "{name} is oblique. It is shown on its own voxel grid, so positions shown are not the patient's; labels are saved "
     "with its true position."
@@ -80,7 +82,7 @@ def _read_one(path: Path) -> list[LayerData]:
         return [layer_of(image)]
     saved = labels_from(path, image)
     names = {0: "background", **saved.names}
-    features = pd.DataFrame({"index": list(names), "name": list(names.values())})
+    features = pd.DataFrame({INDEX: list(names), NAME: list(names.values())})
     kwargs = {"name": image.name, "features": features, "metadata": {KEY: dict(saved.image.source)}, **_place(image)}
     return [(saved.array, kwargs, "labels")]
 
@@ -103,8 +105,8 @@ def _place(image: Image) -> dict[str, Any]:
 
 def _ours(path: Path) -> bool:
     if path.is_dir():
-        return not path.name.lower().endswith(".zarr") and any(_may_be_dicom(p) for p in _some_files(path))
-    return path.name.lower().endswith(SUFFIXES) or (path.suffix == "" and _may_be_dicom(path))
+        return not path.name.lower().endswith(".zarr") and any(is_dicom(p) for p in _some_files(path))
+    return path.name.lower().endswith(SUFFIXES) or (path.suffix == "" and is_dicom(path))
 
 
 def _some_files(folder: Path) -> list[Path]:
@@ -115,11 +117,3 @@ def _some_files(folder: Path) -> list[Path]:
         if len(files) >= 30:
             break
     return files
-
-
-def _may_be_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import ImageError
 from napari_medsam.geometry import Plane
 from napari_medsam.session import Draft
-from napari_medsam.widgets.coordinates import insert_above, layer_shape, raise_above, spatial_kwargs
+from napari_medsam.widgets.coordinates import insert_above, lay, layer_shape, raise_above, spatial_kwargs
 
 NAME = "MedSAM preview"
 SELECTED, OTHER = 1, 2
@@ -41,8 +41,7 @@ class Preview:
         if not self._fits():
             self.remove()
         if self.layer is not None:
-            for name, value in spatial_kwargs(image).items():
-                setattr(self.layer, name, value)
+            lay(self.layer, spatial_kwargs(image))
 
     def prepare(self) -> None:
         """Add the layer now, if it is not there: napari takes a third of a second, which the first mask should not."""

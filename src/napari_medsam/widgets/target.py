@@ -98,11 +98,9 @@ class Target:
     def _make(self) -> None:
         from napari.layers import Labels
 
-        names = dict(self._session.names)
         layer = Labels(empty_labels(self._image), **new_labels_kwargs(self._image))
         insert_above(self._viewer, self._image, layer)
         self._session.labels = LayerLabels(layer)
-        self._session.names = names
         self._follow(layer)
 
     def _follow(self, layer: Any) -> None:
