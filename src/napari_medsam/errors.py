@@ -12,6 +12,12 @@
     |   |-- ReadError
     |   `-- WriteError
     `-- ModelError (also a RuntimeError)
+        |-- CheckpointError     weights that cannot be read, or are not what was expected
+        |   `-- AmbiguousCheckpointError   weights of which the user has to say whose they are
+        |-- DownloadError       weights that could not be fetched
+        |   |-- DownloadInterrupted   another try may help
+        |   `-- DownloadCancelled     the user wanted to stop
+        `-- MemoryShortError    not enough memory for a model, on the device or beside it
 
 A message says what is wrong, what was found, and what to do next.
 """
@@ -63,3 +69,38 @@ class WriteError(FileError):
 
 class ModelError(MedsamError, RuntimeError):
     """A model is unknown, cannot be loaded, or failed."""
+
+
+class CheckpointError(ModelError):
+    """Weights cannot be read, or are not what was expected; the message names the file and the next step."""
+
+
+class AmbiguousCheckpointError(CheckpointError):
+    """Weights fit several models that see images differently, so the user has to say whose they are.
+
+    Parameters
+    ----------
+    message : str
+    candidates : tuple of str
+        Short names of the models that the weights fit.
+    """
+
+    def __init__(self, message: str, candidates: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+class DownloadError(ModelError):
+    """Weights could not be fetched; what was fetched so far is kept for the next try unless it was wrong."""
+
+
+class DownloadInterrupted(DownloadError):
+    """The server or the connection failed; another try goes on from where this one stopped."""
+
+
+class DownloadCancelled(DownloadError):
+    """The user stopped it; there is nothing to report."""
+
+
+class MemoryShortError(ModelError):
+    """There is not enough memory for a model, on its device or in the machine."""
