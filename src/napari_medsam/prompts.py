@@ -21,6 +21,7 @@ class PromptKind(Enum):
     BOX = "box"
     POINT = "point"
     STROKE = "stroke"
+    MASK = "mask"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,35 @@ class Stroke:
         return np.asarray(pixels[inside])
 
 
+class MaskPrompt:
+    """A mask to start from: what the object is so far, by an earlier answer, the brush or another tool.
+
+    Equal to another of the same pixels. The array is copied and cannot be written to.
+
+    Parameters
+    ----------
+    pixels : (rows, columns) bool array
+        On the grid of the whole plane.
+    """
+
+    def __init__(self, pixels: ArrayLike) -> None:
+        held = np.array(pixels, dtype=bool)
+        if held.ndim != 2 or not held.any():
+            raise PromptError("A mask prompt needs the pixels of one plane, with some of them on the object.")
+        held.flags.writeable = False
+        self.pixels: NDArray[np.bool_] = held
+        self._key = (held.shape, np.packbits(held).tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MaskPrompt) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"MaskPrompt({np.count_nonzero(self.pixels)} pixels of {self.pixels.shape})"
+
+
 @dataclass(frozen=True)
 class Prompts:
     """All prompts of one object on one plane."""
@@ -112,14 +142,20 @@ class Prompts:
     box: Box | None = None
     points: tuple[Point, ...] = ()
     strokes: tuple[Stroke, ...] = ()
+    mask: MaskPrompt | None = None
 
     def __bool__(self) -> bool:
-        return self.box is not None or bool(self.points) or bool(self.strokes)
+        return bool(self.kinds)
 
     @property
     def kinds(self) -> frozenset[PromptKind]:
         """Which kinds are present."""
-        present = {PromptKind.BOX: self.box is not None, PromptKind.POINT: self.points, PromptKind.STROKE: self.strokes}
+        present = {
+            PromptKind.BOX: self.box is not None,
+            PromptKind.POINT: bool(self.points),
+            PromptKind.STROKE: bool(self.strokes),
+            PromptKind.MASK: self.mask is not None,
+        }
         return frozenset(kind for kind, there in present.items() if there)
 
     def fitted(self, shape: tuple[int, int]) -> Prompts:
@@ -133,13 +169,15 @@ class Prompts:
         if not self:
             raise PromptError("There is no prompt on this slice. Draw a box, or click a point on the object.")
         signs = [p.positive for p in self.points] + [s.positive for s in self.strokes]
-        if self.box is None and not any(signs):
+        if self.box is None and self.mask is None and not any(signs):
             raise PromptError("Only negative prompts are here. Add a box, or a positive point on the object.")
         for point in self.points:
             _require_inside(point, shape)
         for stroke in self.strokes:
             if not len(stroke.pixels(shape)):
                 raise PromptError("A stroke lies outside the image; delete it and draw it on the image.")
+        if self.mask is not None and self.mask.pixels.shape != shape:
+            raise PromptError(f"The mask prompt has {self.mask.pixels.shape} pixels and the plane {shape}.")
         return self if self.box is None else replace(self, box=self.box.clipped(shape))
 
     def transposed(self) -> Prompts:
@@ -147,7 +185,8 @@ class Prompts:
         box = self.box and Box(self.box.column0, self.box.row0, self.box.column1, self.box.row1)
         points = tuple(Point(p.column, p.row, p.positive) for p in self.points)
         strokes = tuple(Stroke(tuple((c, r) for r, c in s.points), s.positive) for s in self.strokes)
-        return Prompts(box, points, strokes)
+        mask = self.mask and MaskPrompt(self.mask.pixels.T)
+        return Prompts(box, points, strokes, mask)
 
 
 def _require_inside(point: Point, shape: tuple[int, int]) -> None:

@@ -1,69 +1,30 @@
 """The document of one image: what is proposed, what is accepted, and how to ask for masks.
 
-`Session` is the one mutable object. Everything that enters or leaves it is frozen: a `Request` goes to `run`, which
-is pure and may run on any thread; its `Response` is taken only while its ticket is the newest of its draft.
+`Session` is the one mutable object. Everything that enters or leaves it is frozen: a `Request` goes to `inference.run`;
+its `Response` is taken only while its ticket is the newest of its draft.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.embeddings import EmbeddingStore, content_key
-from napari_medsam.errors import ImageError, LabelsError, MedsamError, ModelError, PromptError
+from napari_medsam.errors import ImageError, LabelsError, MedsamError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
+from napari_medsam.inference import Request, Response, next_ticket
 from napari_medsam.intensity import Window, WindowedArray, suggest_window, to_uint8
+from napari_medsam.labelling import Findings, Labelled
 from napari_medsam.labels import ArrayLabels, LabelStore
-from napari_medsam.masks import BoolArray, Overlap, paintable
-from napari_medsam.models.base import Prediction, Segmenter
+from napari_medsam.masks import BoolArray, Overlap, paintable, revised
+from napari_medsam.models.base import Prediction
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.objects import ObjectNames
 from napari_medsam.prompts import Prompts
-
-_tickets = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question to a model, complete in itself.
-
-    Parameters
-    ----------
-    ticket : int
-        From one global counter; a later request has a higher one.
-    draft : str
-        Key of the draft that asks.
-    plane : Plane
-    prompts : Prompts
-        Empty to encode the plane only, ahead of a prompt.
-    model : str
-        Short name of the model.
-    pixels : callable
-        Gives the uint8 plane. Holds a copy of the slice for arrays in memory, and reads lazy ones when called; the
-        window is applied when called, so that the thread that asks does no work on pixels.
-    """
-
-    ticket: int
-    draft: str
-    plane: Plane
-    prompts: Prompts
-    model: str
-    pixels: Callable[[], NDArray[np.uint8]] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Response:
-    """The answer to a request: a prediction, or the error that prevented it (or neither, when only encoded)."""
-
-    request: Request
-    prediction: Prediction | None = None
-    error: MedsamError | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +34,8 @@ class Draft:
     key: str
     plane: Plane
     prompts: Prompts
+    revises: int = 0
+    """The object whose pixels on the slice its mask is to replace; 0: the mask is added to the target."""
     ticket: int = 0
     answered: int = 0
     """Ticket of the request that `prediction` or `error` answers."""
@@ -106,34 +69,6 @@ class Accepted:
     value: int
     plane: Plane
     pixels: int
-
-
-def run(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Response:
-    """Answer a request. Pure but for the store; errors come back in the response, none is raised."""
-    try:
-        return Response(request, _predict(request, segmenter, store))
-    except MedsamError as error:
-        return Response(request, error=error)
-    except MemoryError:
-        return Response(request, error=ModelError("Not enough memory for this slice. Close other data and try again."))
-    except Exception as error:
-        text = f"The model {request.model!r} failed on this slice ({type(error).__name__}: {error}). Please report it."
-        failure = ModelError(text)
-        failure.__cause__ = error
-        return Response(request, error=failure)
-
-
-def _predict(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Prediction | None:
-    if request.prompts:
-        segmenter.spec.check(request.prompts)
-    pixels = request.pixels()
-    prompts = request.prompts.fitted((pixels.shape[0], pixels.shape[1])) if request.prompts else request.prompts
-    key = content_key(pixels, segmenter.spec.digest)
-    embedding = store.get(key)
-    if embedding is None:
-        embedding = segmenter.encode(pixels)
-        store.put(key, embedding)
-    return segmenter.decode(embedding, prompts) if prompts else None
 
 
 class Session:
@@ -203,8 +138,10 @@ class Session:
 
     # -- asking ------------------------------------------------------------------------------------------------
 
-    def ask(self, plane: Plane, prompts: Prompts, key: str = "0") -> Request:
+    def ask(self, plane: Plane, prompts: Prompts, key: str = "0", revises: int = 0) -> Request:
         """Propose an object (or change the proposal `key`), and make the request for its mask.
+
+        Accepted, the mask is added to the target, or replaces all that the object `revises` has on the slice.
 
         Raises
         ------
@@ -216,7 +153,7 @@ class Session:
         request = self._request(plane, prompts, key)
         if before is None or before.plane != plane:
             before = Draft(key, plane, prompts)
-        self.drafts[key] = replace(before, prompts=prompts, ticket=request.ticket, error=None)
+        self.drafts[key] = replace(before, prompts=prompts, revises=revises, ticket=request.ticket, error=None)
         return request
 
     def warm(self, plane: Plane) -> Request:
@@ -224,26 +161,29 @@ class Session:
         plane.check(self.image.grid.shape)
         return self._request(plane, Prompts(), "")
 
-    def update(self, drawn: Iterable[tuple[str, Plane, Prompts]]) -> list[Request]:
+    def update(
+        self, drawn: Iterable[tuple[str, Plane, Prompts]], revised: Mapping[str, int] | None = None
+    ) -> list[Request]:
         """Make the drafts be what is `drawn`, and return requests for those that are new or changed.
 
-        Drafts that were accepted before their answer came stay until it comes.
+        `revised` says which of them replace what an object has on the slice, and which object. Drafts that were accepted before their answer came stay until it comes.
         """
-        now = {key: (plane, prompts) for key, plane, prompts in drawn}
-        for plane, _ in now.values():
+        objects = revised or {}
+        now = {key: (plane, prompts, objects.get(key, 0)) for key, plane, prompts in drawn}
+        for plane, _, _ in now.values():
             plane.check(self.image.grid.shape)
         self.drafts = {key: d for key, d in self.drafts.items() if key in now or (d.wanted and d.pending)}
         changed = [key for key, what in now.items() if not self._holds(key, what)]
-        return [self.ask(*now[key], key) for key in changed]
+        return [self._ask(key, now[key]) for key in changed]
 
     def ask_again(self) -> list[Request]:
         """Requests for every draft, after the window, the model or the image has changed."""
-        return [self.ask(d.plane, d.prompts, d.key) for d in self.drafts.values()]
+        return [self._ask(d.key, _question(d)) for d in self.drafts.values()]
 
     def ask_unanswered(self) -> list[Request]:
         """Requests for the drafts without an answer, after waiting requests were dropped."""
         silent = [d for d in self.drafts.values() if d.pending]
-        return [self.ask(d.plane, d.prompts, d.key) for d in silent]
+        return [self._ask(d.key, _question(d)) for d in silent]
 
     def receive(self, response: Response) -> bool:
         """Take an answer; False when it is late: its draft is gone or has asked again since."""
@@ -284,7 +224,7 @@ class Session:
         if draft.pending or draft.mask is None:
             self.drafts[key] = replace(draft, wanted=True)
             return None
-        pixels, value = self._write(draft.plane, draft.mask)
+        pixels, value = self._revise(draft, draft.mask) if draft.revises else self._write(draft.plane, draft.mask)
         del self.drafts[key]
         return Accepted(key, value, draft.plane, pixels)
 
@@ -312,7 +252,32 @@ class Session:
         if draft.error is not None:
             raise draft.error
         if draft.mask is not None:
-            self._check_write(draft.mask)
+            self._check_write(draft.mask, draft.revises or self.target)
+
+    def write_labels(self, findings: Findings) -> Labelled:
+        """Write what a model has found without prompts, as one undo step.
+
+        What is named like an object extends that one, the rest becomes new objects. The overlap rule counts.
+
+        Raises
+        ------
+        LabelsError
+            A value cannot be stored; what was written before stays, and is one step.
+        """
+        values = findings.values_among(self.names, self.next_value())
+        pixels = dict.fromkeys(values.values(), 0)
+        classes = {value: findings.classes[c] for c, value in values.items()}
+
+        def noted() -> Iterator[tuple[Plane, NDArray[np.int64]]]:
+            for plane, after in findings.laid_over(self.labels.read, values, self.overlap):
+                changed = after[after != self.labels.read(plane)]
+                for value, count in zip(*np.unique(changed, return_counts=True), strict=True):
+                    self._objects.add(int(value), classes[int(value)], plane)
+                    pixels[int(value)] += int(count)
+                yield plane, after
+
+        self.labels.put(noted())
+        return Labelled(len(findings), {value: count for value, count in pixels.items() if count})
 
     def next_value(self) -> int:
         """The value of the next new object: one above all that are in use or named."""
@@ -344,15 +309,19 @@ class Session:
 
     def _request(self, plane: Plane, prompts: Prompts, key: str) -> Request:
         pixels = _pixels(self.image, plane, self.window)
-        return Request(next(_tickets), key, plane, prompts, self.model, pixels)
+        return Request(next_ticket(), key, plane, prompts, self.model, pixels)
 
-    def _holds(self, key: str, what: tuple[Plane, Prompts]) -> bool:
+    def _ask(self, key: str, what: tuple[Plane, Prompts, int]) -> Request:
+        plane, prompts, revises = what
+        return self.ask(plane, prompts, key, revises)
+
+    def _holds(self, key: str, what: tuple[Plane, Prompts, int]) -> bool:
         draft = self.drafts.get(key)
-        return draft is not None and (draft.plane, draft.prompts) == what
+        return draft is not None and _question(draft) == what
 
-    def _check_write(self, mask: BoolArray) -> None:
-        if self.target is not None and self.target < 1:
-            raise LabelsError(f"Objects have values from 1; {self.target} is background.")
+    def _check_write(self, mask: BoolArray, value: int | None) -> None:
+        if value is not None and value < 1:
+            raise LabelsError(f"Objects have values from 1; {value} is background.")
         if not mask.any():
             raise LabelsError("The mask is empty, so there is nothing to accept. Change the prompts, or clear them.")
 
@@ -368,6 +337,16 @@ class Session:
         self.new_name = ""
         return int(np.count_nonzero(where)), value
 
+    def _revise(self, draft: Draft, mask: BoolArray) -> tuple[int, int]:
+        """Put a mask in place of what the object has on the slice; (pixels changed, value)."""
+        before = self.labels.read(draft.plane)
+        after = revised(before, mask, draft.revises, self.overlap)
+        if not (after == draft.revises).any():
+            self._refuse_hidden(before[mask], draft.revises)
+        self.labels.put([(draft.plane, after)])
+        self._objects.extend(draft.revises, "", draft.plane)
+        return int(np.count_nonzero(after != before)), draft.revises
+
     def _refuse_hidden(self, under: NDArray[Any], value: int) -> None:
         others = [v for v in np.unique(under).tolist() if v != value]
         if others:
@@ -376,6 +355,10 @@ class Session:
                 f"Every pixel of the mask belongs to other objects ({named}). Choose to overwrite them, or undo them "
                 "first."
             )
+
+
+def _question(draft: Draft) -> tuple[Plane, Prompts, int]:
+    return draft.plane, draft.prompts, draft.revises
 
 
 def _pixels(image: Image, plane: Plane, window: Window) -> Callable[[], NDArray[np.uint8]]:

@@ -17,10 +17,10 @@ from tests.contract.fakes import BoxFake, SlowFake
 from tests.journeys.conftest import Bench
 
 from napari_medsam.geometry import Plane
-from napari_medsam.models import registry
 from napari_medsam.prompts import Box
 from napari_medsam.widgets.controllers import controller_of
 from napari_medsam.widgets.dock import SegmentDock
+from napari_medsam.widgets.model_choice import ModelChoice
 
 SHAPE = (8, 30, 40)
 PLANE = Plane.across(0, 3)
@@ -30,7 +30,7 @@ BOX = Box(4, 6, 14, 20)
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> BoxFake:
     model = BoxFake()
-    monkeypatch.setattr(registry, "load", lambda name: model)
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: model)
     return model
 
 
@@ -153,7 +153,7 @@ def test_a_dropped_proposal_does_not_hold_up_the_next(bench: Bench, monkeypatch:
     slow = SlowFake(sleep=lambda _: gate.wait(20))
     bench.controller.proposals.engine._load = lambda name: slow
     bench.controller.choose_model("contour")
-    bench.controller.proposals.engine._models.clear()
+    bench.controller.proposals.engine._held = None
     bench.controller.draw("box")
     boxes = bench.controller.proposals.layers.boxes
     for z in range(5):

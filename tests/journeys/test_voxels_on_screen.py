@@ -23,9 +23,9 @@ from tests.contract.fakes import BoxFake
 from tests.journeys.conftest import Bench
 
 from napari_medsam.geometry import Plane
-from napari_medsam.models import registry
+from napari_medsam.inference import Request
 from napari_medsam.prompts import Box
-from napari_medsam.session import Request
+from napari_medsam.widgets.model_choice import ModelChoice
 
 SHAPE = (20, 60, 80)
 AT = (8, 15, 60)
@@ -232,7 +232,7 @@ def _size(box: Box) -> tuple[int, int]:
 
 @pytest.fixture
 def seat(open_dock: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Seat]]:
-    monkeypatch.setattr(registry, "load", lambda name: BoxFake())
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: BoxFake())
 
     def make(data: Any = None, **kwargs: Any) -> Seat:
         viewer, dock = open_dock()

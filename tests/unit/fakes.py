@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
+from napari_medsam.inference import Request, Response, run
 from napari_medsam.intensity import Window
 from napari_medsam.models.base import Embedding, Segmenter
-from napari_medsam.session import Request, Response, Session, run
+from napari_medsam.session import Session
 
 from ..contract.fakes import BoxFake
 

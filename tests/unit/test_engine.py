@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import traceback
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.engine import Engine, Priority
-from napari_medsam.errors import ImageError, ModelError
+from napari_medsam.engine import Engine, Errand, Outcome, Priority
+from napari_medsam.errors import ImageError, MemoryShortError, ModelError
+from napari_medsam.inference import Request, Response
 from napari_medsam.models.base import Embedding, Segmenter
 from napari_medsam.prompts import Box, Prompts
-from napari_medsam.session import Response
 
 from ..contract.fakes import BoxFake, SlowFake
 from .fakes import SECONDS, BrokenArray, Gate, LazyArray, RaisingFake, axial, session, voxels
@@ -415,3 +420,212 @@ def test_a_store_is_shared_and_an_empty_one_is_not_replaced() -> None:
         engine.close(SECONDS)
     assert model.encoded == 1
     assert len(store) == 1
+
+
+# -- errands and switching -------------------------------------------------------------------------------------
+
+
+class Shop:
+    """Makes models, one new one at each load, and keeps account without keeping them."""
+
+    def __init__(self, *errors: tuple[str, Exception]) -> None:
+        self.loads: list[str] = []
+        self.alive: list[weakref.ref[BoxFake]] = []
+        self.beside: list[int] = []
+        """How many other models were alive when each load began."""
+        self._errors = list(errors)
+
+    def load(self, reference: str) -> Segmenter:
+        self.loads.append(reference)
+        self.beside.append(self.count)
+        error = next((entry for entry in self._errors if entry[0] == reference), None)
+        if error is not None:
+            self._errors.remove(error)
+            raise error[1]
+        model = BoxFake()
+        self.alive.append(weakref.ref(model))
+        return model
+
+    @property
+    def count(self) -> int:
+        gc.collect()
+        return sum(ref() is not None for ref in self.alive)
+
+
+MakeShop = Callable[..., tuple[Engine, list[Response | Outcome], Shop]]
+
+
+@pytest.fixture
+def shop() -> Iterator[MakeShop]:
+    """Makes an engine that loads from a shop."""
+    made: list[Engine] = []
+
+    def make(*errors: tuple[str, Exception]) -> tuple[Engine, list[Response | Outcome], Shop]:
+        answers: list[Response | Outcome] = []
+        stocked = Shop(*errors)
+        made.append(Engine(stocked.load, answers.append))
+        return made[-1], answers, stocked
+
+    yield make
+    for engine in made:
+        engine.close(SECONDS)
+
+
+def errand(reference: str, key: str = "model", **more: Any) -> Errand:
+    return Errand(key, reference, lambda model: model.spec.title, **more)
+
+
+def asked(model: str, key: str = "a") -> Request:
+    return session(model=model).ask(axial(1), BOX, key)
+
+
+def test_an_errand_gets_the_model_and_its_outcome_is_delivered(shop: MakeShop) -> None:
+    engine, answers, stock = shop()
+    mine = errand("one")
+    engine.submit(mine)
+    assert engine.wait(SECONDS)
+    assert answers == [Outcome(mine, BoxFake.spec.title)]
+    engine.submit(asked("one"))
+    assert engine.wait(SECONDS)
+    assert stock.loads == ["one"], "the model is held for what comes next"
+
+
+def test_an_error_of_an_errand_is_its_outcome(shop: MakeShop) -> None:
+    error = ModelError("no weights")
+    engine, answers, _ = shop(("one", error))
+    engine.submit(errand("one"))
+    assert engine.wait(SECONDS)
+    assert answers[0].error is error
+    engine.submit(Errand("label", "one", lambda model: model.nothing))
+    assert engine.wait(SECONDS)
+    assert isinstance(answers[1].error, ModelError)
+    assert isinstance(answers[1].error.__cause__, AttributeError)
+
+
+def test_a_later_errand_of_the_same_key_replaces_one_that_waits(held) -> None:
+    engine, answers, gate = held
+    for name in ("one", "two", "three"):
+        engine.submit(errand(name))
+    gate.release.set()
+    assert engine.wait(SECONDS)
+    assert [a.request.model for a in answers[1:]] == ["three"]
+
+
+def test_cancelling_all_requests_leaves_errands(held) -> None:
+    """The user turns to another image while a model is about to be loaded."""
+    engine, answers, gate = held
+    engine.submit(asked("one"))
+    engine.submit(errand("two"))
+    engine.cancel()
+    gate.release.set()
+    assert engine.wait(SECONDS)
+    assert [a.request.draft for a in answers] == ["held", "model"]
+
+
+def test_one_model_is_held_and_the_last_one_is_freed_when_the_next_is_there(shop: MakeShop) -> None:
+    engine, answers, stock = shop()
+    for name in ("one", "two", "one"):
+        engine.submit(errand(name))
+        assert engine.wait(SECONDS)
+        assert stock.count == 1, "nothing else keeps a model: no closure, no frame"
+    assert stock.beside == [0, 1, 1], "the next is loaded beside the one in use"
+    assert len(answers) == 3
+
+
+def test_a_model_that_fails_to_load_leaves_the_one_in_use(shop: MakeShop) -> None:
+    engine, answers, stock = shop(("two", ModelError("no weights")))
+    for request in (errand("one"), errand("two"), asked("one")):
+        engine.submit(request)
+        assert engine.wait(SECONDS)
+    assert stock.loads == ["one", "two"]
+    assert [a.error is None for a in answers] == [True, False, True]
+
+
+def test_where_there_is_no_room_beside_the_last_model_it_goes_first(shop: MakeShop) -> None:
+    engine, answers, stock = shop(("two", MemoryShortError("too little memory")))
+    for name in ("one", "two"):
+        engine.submit(errand(name))
+        assert engine.wait(SECONDS)
+    assert stock.loads == ["one", "two", "two"]
+    assert stock.beside == [0, 1, 0]
+    assert answers[1].error is None
+
+
+def test_too_little_memory_for_one_model_alone_is_said_at_once(shop: MakeShop) -> None:
+    engine, answers, stock = shop(("one", MemoryShortError("too little memory")))
+    engine.submit(errand("one"))
+    assert engine.wait(SECONDS)
+    assert stock.loads == ["one"]
+    assert isinstance(answers[0].error, MemoryShortError)
+
+
+def test_a_model_is_loaded_anew_when_asked_and_the_old_one_stays_if_that_fails(shop: MakeShop) -> None:
+    engine, answers, stock = shop()
+    for request in (errand("one"), errand("one", anew=True)):
+        engine.submit(request)
+        assert engine.wait(SECONDS)
+    assert stock.loads == ["one", "one"]
+    assert stock.count == 1
+    stock._errors.append(("one", ModelError("There is no device 'cuda:7' here.")))
+    engine.submit(errand("one", anew=True))
+    engine.submit(asked("one"))
+    assert engine.wait(SECONDS)
+    assert sorted(a.error is None for a in answers) == [False, True, True, True]
+    assert stock.loads == ["one"] * 3, "the one before answered"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_questions_that_wait_do_not_bring_the_replaced_model_back(shop: MakeShop, fails: bool) -> None:
+    """They are asked again by who asked; where the new model cannot be loaded, the old one answers."""
+    engine, answers, stock = shop(*[("two", ModelError("no weights"))] * fails)
+    gate = Gate()
+    engine.submit(Errand("label", "one", lambda model: gate(0)))
+    assert gate.entered.wait(SECONDS)
+    engine.submit(asked("one", "drawn before"))
+    engine.submit(errand("two", instead="one"))
+    gate.release.set()
+    assert engine.wait(SECONDS)
+    assert stock.loads == ["one", "two"]
+    assert [a.request.draft for a in answers] == ["label", "model", *["drawn before"] * fails]
+
+
+@pytest.mark.parametrize("breaks", ["encode", "decode", "load"])
+def test_an_error_that_is_kept_keeps_no_model(breaks: str) -> None:
+    """A draft holds its error for as long as the user likes; the frames of its traceback hold gigabytes."""
+    freed: list[weakref.ref[BoxFake]] = []
+
+    def load(name: str) -> Segmenter:
+        model = BoxFake()
+        freed.append(weakref.ref(model))
+        if breaks == "load":
+            raise OSError(f"libcudart.so.12 for {model.encoded}")
+        setattr(model, breaks, partial(fail, model))
+        return model
+
+    def fail(model: BoxFake, *args: Any) -> None:
+        raise RuntimeError(f"CUDA error in {model.spec.title}")
+
+    answers: list[Response | Outcome] = []
+    engine = Engine(load, answers.append)
+    try:
+        engine.submit(asked("one"))
+        assert engine.wait(SECONDS)
+        breaks = "nothing"
+        engine.submit(errand("two"))
+        assert engine.wait(SECONDS)
+        gc.collect()
+        error: Any = answers[0].error
+        assert [ref() is None for ref in freed] == [True, False]
+        assert "line" in "".join(traceback.format_exception(error)), "the lines of the traceback are still there"
+        assert error.__cause__ is not None
+    finally:
+        engine.close(SECONDS)
+
+
+def test_an_idle_lane_keeps_no_pixels(lane: MakeEngine) -> None:
+    engine, answers = lane(BoxFake())
+    engine.submit(session().ask(axial(1), BOX))
+    assert engine.wait(SECONDS)
+    pixels = weakref.ref(answers.pop().request.pixels)
+    gc.collect()
+    assert pixels() is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_medsam.errors import PromptError
 from napari_medsam.geometry import Grid, Plane
-from napari_medsam.prompts import EDGE, Box, Point, PromptKind, Prompts, Stroke
+from napari_medsam.prompts import EDGE, Box, MaskPrompt, Point, PromptKind, Prompts, Stroke
 
 SHAPE = (6, 8)
 
@@ -221,7 +221,7 @@ def test_which_kinds_are_there() -> None:
     assert not Prompts()
     assert Prompts().kinds == frozenset()
     assert Prompts(points=(Point(1, 1, False),)).kinds == {PromptKind.POINT}
-    every = Prompts(Box(0, 0, 2, 2), (Point(1, 1),), (Stroke(((1, 1),)),))
+    every = Prompts(Box(0, 0, 2, 2), (Point(1, 1),), (Stroke(((1, 1),)),), MaskPrompt([[True]]))
     assert every
     assert every.kinds == frozenset(PromptKind)
 

@@ -22,12 +22,13 @@ from napari_medsam.errors import (
 )
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
+from napari_medsam.inference import Request, Response, run
 from napari_medsam.intensity import LAZY_SLICES, Window, to_uint8
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
 from napari_medsam.models.base import Embedding, Prediction
 from napari_medsam.prompts import Box, Point, Prompts, Stroke
-from napari_medsam.session import Request, Response, Session, run
+from napari_medsam.session import Session
 
 from ..contract.fakes import BoxFake
 from .fakes import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,15 @@ class ModelSpec:
     digest : str
         Changes whenever an encode could give another result: code version, weights, settings.
     prompts : frozenset of PromptKind
-        The prompts that it takes.
+        The prompts that it was made for.
     needs_network : bool
         Whether something must be fetched before the first use.
     licence : str
         Licence of the weights, or of the code where there are none.
     about : str
         A sentence or two, honest about the limits.
+    stand_ins : mapping of PromptKind to str
+        Prompts that it was not made for and takes all the same, and what is done with each, in words for the user.
     """
 
     name: str
@@ -44,12 +46,18 @@ class ModelSpec:
     needs_network: bool
     licence: str
     about: str
+    stand_ins: Mapping[PromptKind, str] = field(default_factory=dict)
+
+    @property
+    def takes(self) -> frozenset[PromptKind]:
+        """The prompts that can be given: those that it was made for, and those with a stand-in."""
+        return self.prompts | frozenset(self.stand_ins)
 
     def check(self, prompts: Prompts) -> None:
         """Raise UnsupportedError when `prompts` hold a kind that the model does not take."""
-        refused = sorted(kind.value for kind in prompts.kinds - self.prompts)
+        refused = sorted(kind.value for kind in prompts.kinds - self.takes)
         if refused:
-            takes = ", ".join(sorted(kind.value for kind in self.prompts))
+            takes = ", ".join(sorted(kind.value for kind in self.takes))
             what = f"{self.title} does not take a {' or '.join(refused)}; it takes: {takes}."
             raise UnsupportedError(f"{what} Remove it or choose another model.")
 
@@ -89,11 +97,14 @@ class Prediction:
         The model's own estimate of quality, 0 to 1.
     chosen : int
         The candidate that the model's own rule prefers.
+    note : str
+        What the user should know about this answer: that a stand-in was used, or another device.
     """
 
     masks: BoolArray
     scores: NDArray[np.float64]
     chosen: int = 0
+    note: str = ""
 
     @property
     def mask(self) -> BoolArray:
@@ -106,6 +117,7 @@ class Prediction:
         return float(self.scores[self.chosen])
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """A model that makes masks from prompts. Planes are uint8, (rows, columns) or (rows, columns, 3)."""
 
@@ -121,3 +133,25 @@ class Segmenter(Protocol):
     def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
         """Do the fast part, once per change of prompts. `prompts` are fitted to the plane."""
         ...
+
+
+@runtime_checkable
+class Labeller(Protocol):
+    """A model that names all that it knows on a plane, without prompts."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the values 1, 2, ... that it writes."""
+        ...
+
+    def label(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Label a plane, (rows, columns), in the image's own units (HU for CT); 0 is background."""
+        ...
+
+
+Model = Segmenter | Labeller

@@ -1,29 +1,21 @@
-"""The table of models. Backends are named by string and imported when a model is first loaded."""
+"""The table of models, and what a user types to name one of them. No torch here.
+
+A model is named by a reference: the short name of a row ("medsam"), or a row and a file of its own weights
+("medsam@/data/own_training.pth").
+"""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from pathlib import Path
 
 from napari_medsam.errors import ModelError
-from napari_medsam.models.base import Segmenter
+from napari_medsam.models.catalogue import ROWS
+from napari_medsam.models.row import Row
 
 DEFAULT = "contour"
+AT = "@"
 
-
-@dataclass(frozen=True)
-class Row:
-    """One model: its short name, a title for the chooser, and the `module:class` that makes it."""
-
-    name: str
-    title: str
-    backend: str
-
-
-TABLE: tuple[Row, ...] = (
-    Row("contour", "Contour (built in, classical)", "napari_medsam.models.contour:Contour"),
-    Row("starter", "Starter (synthetic training)", "napari_medsam.models.starter:Starter"),
-)
+TABLE: tuple[Row, ...] = ROWS
 
 
 def names() -> tuple[str, ...]:
@@ -39,19 +31,29 @@ def row(name: str) -> Row:
     raise ModelError(f"There is no model called {name!r}. Choose one of: {', '.join(names())}.")
 
 
-def load(name: str) -> Segmenter:
-    """Make the model. May import heavy libraries, so call it off the GUI thread.
+def of_layout(layout: str) -> tuple[Row, ...]:
+    """The rows whose weights have this layout."""
+    return tuple(candidate for candidate in TABLE if candidate.layout == layout)
+
+
+def reference(name: str, path: str | Path | None = None) -> str:
+    """What names a row's model, with weights of the user's own where `path` is given."""
+    return name if path is None else f"{row(name).name}{AT}{Path(path).absolute()}"
+
+
+def parse(reference: str) -> tuple[Row, Path | None]:
+    """The row and the file that a reference names; None for the published weights.
 
     Raises
     ------
     ModelError
-        The name is unknown, or the backend cannot be imported or made.
+        There is no such row.
     """
-    module, _, attribute = row(name).backend.partition(":")
-    try:
-        segmenter: Segmenter = getattr(importlib.import_module(module), attribute)()
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"The model {name!r} could not be loaded: {error}. Reinstall napari-medsam.") from error
-    return segmenter
+    name, at, path = reference.partition(AT)
+    return row(name), Path(path) if at else None
+
+
+def title(reference: str) -> str:
+    """The title of the model that a reference names, with the name of the user's file."""
+    found, path = parse(reference)
+    return found.title if path is None else f"{found.title} ({path.name})"

@@ -1,0 +1,125 @@
+"""What to do when a device runs out of memory: free, try smaller, else on the CPU; once, and said to the user."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.errors import MemoryShortError
+from napari_medsam.models.base import Embedding, ModelSpec, Prediction, Segmenter
+from napari_medsam.models.compute import Compute, device_of, precision_of
+from napari_medsam.prompts import Prompts
+
+Value = TypeVar("Value")
+
+
+class Fallback:
+    """A segmenter that is made anew in less memory, once, when its device has too little.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the segmenter for a Compute.
+    compute : Compute
+        What to begin with.
+    """
+
+    def __init__(self, make: Callable[[Compute], Segmenter], compute: Compute) -> None:
+        self._make = make
+        self._compute = compute
+        self._note = ""
+        self._segmenter: Segmenter | None = self._tried(lambda: make(compute)) or self._smaller()
+        self._spec = self._segmenter.spec
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The segmenter's spec as it was first made, so that embeddings of before stay valid."""
+        return self._spec
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The segmenter in use."""
+        if self._segmenter is None:
+            self._segmenter = self._make(self._compute)
+        return self._segmenter
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Encode; in less memory if there is too little."""
+        found = self._tried(lambda: self.segmenter.encode(plane))
+        if found is None:
+            smaller = self._smaller()
+            found = smaller.encode(plane)
+        return replace(found, model=self._spec.digest)
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Decode; in less memory if there is too little. Says in the note when it does not run as asked."""
+        found = self._tried(lambda: self.segmenter.decode(embedding, prompts))
+        if found is None:
+            smaller = self._smaller()
+            found = smaller.decode(embedding, prompts)
+        return replace(found, note=" ".join(part for part in (found.note, self._note) if part))
+
+    def _tried(self, act: Callable[[], Value]) -> Value | None:
+        try:
+            return act()
+        except Exception as error:
+            if not is_memory_short(error):
+                raise
+        free()  # the traceback, and with it what the attempt held, is gone here
+        return None
+
+    def _smaller(self) -> Segmenter:
+        """The segmenter in half precision, or on the CPU if that is what it had; once only."""
+        advice = "Close other programs and data, or choose a smaller model."
+        if self._note:
+            raise MemoryShortError(f"There is not enough memory for this model. {self._note} {advice}")
+        self._segmenter = None
+        free()
+        self._compute, where = next_smaller(self._compute)
+        self._note = f"It runs {where}, as there was too little memory."
+        made = self._tried(lambda: self._make(self._compute))
+        if made is None:
+            raise MemoryShortError(f"There is not enough memory for this model, not even {where}. {advice}")
+        self._segmenter = made
+        return made
+
+
+def next_smaller(compute: Compute) -> tuple[Compute, str]:
+    """What needs less memory than `compute`, and how to say so."""
+    import torch
+
+    device = device_of(compute)
+    if device.type == "cpu":
+        return Compute("cpu", "bfloat16"), "in half precision"
+    if precision_of(compute, device) == torch.float32:
+        return Compute(str(device), "float16"), "in half precision"
+    return Compute("cpu"), "on the CPU"
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Whether an error means too little memory, on a device or in the machine."""
+    import torch
+
+    if isinstance(error, (MemoryError, MemoryShortError, torch.OutOfMemoryError)):
+        return True
+    # the CPU's allocator and MPS raise a plain RuntimeError
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def free() -> None:
+    """Give back what nobody holds any more, on the device too."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is None:  # no network was loaded, so there is nothing on a device
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,118 @@
+"""The one adapter of all encode-once, prompt-many networks: a frame and a network behind the seam. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medsam.errors import ImageError
+from napari_medsam.models.base import Embedding, ModelSpec, Prediction
+from napari_medsam.models.frame import FloatArray, Frame, InputPrompts, corners_of, xy_of
+from napari_medsam.prompts import Box, Prompts, Stroke
+
+Features = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network's decoder says.
+
+    Parameters
+    ----------
+    logits : (k, m, m) float32 array
+    scores : (k,) float32 array
+        The estimated overlap of each with the truth.
+    chosen : int
+        The one that the original would show.
+    note : str
+        What the user should know about this answer.
+    """
+
+    logits: FloatArray
+    scores: FloatArray
+    chosen: int = 0
+    note: str = ""
+
+
+class Network(Protocol):
+    """A network in its own frame: arrays in, arrays out; devices and precision are its own business."""
+
+    def embed(self, image: FloatArray) -> Features:
+        """Features of an input, (channels, size, size)."""
+        ...
+
+    def answer(self, features: Features, prompts: InputPrompts) -> Answer:
+        """Masks for prompts on those features."""
+        ...
+
+
+class SamSegmenter:
+    """Segmenter of a network and the frame in which it sees planes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    frame : Frame
+    network : Network
+    corners : callable
+        The two corners of a box as (x, y), (2, 2), as the network was trained on them.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        frame: Frame,
+        network: Network,
+        corners: Callable[[Box], NDArray[np.float64]] = corners_of,
+    ) -> None:
+        self.spec = replace(spec, digest=f"{spec.digest}-{frame.name}")
+        self.frame = frame
+        self.network = network
+        self.corners = corners
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Run the encoder on the plane as the family sees it."""
+        require_plane(plane)
+        features = self.network.embed(self.frame.image(plane))
+        return Embedding(self.spec.digest, (int(plane.shape[0]), int(plane.shape[1])), features)
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Run the decoder; strokes count as their pixels' points where the family has no better use for them."""
+        self.spec.check(prompts)
+        prompts = prompts.fitted(embedding.shape)
+        answer = self.network.answer(embedding.arrays, self.in_frame(prompts, embedding.shape))
+        masks = self.frame.restore(answer.logits, embedding.shape)
+        return Prediction(masks, np.clip(answer.scores, 0, 1).astype(np.float64), answer.chosen, answer.note)
+
+    def in_frame(self, prompts: Prompts, shape: tuple[int, int]) -> InputPrompts:
+        """Prompts on a plane of `shape` as the network takes them."""
+        at = xy_of(prompts.points)
+        labels = [int(p.positive) for p in prompts.points]
+        for stroke in prompts.strokes:
+            spread = along(stroke, shape)
+            at = np.concatenate([at, spread])
+            labels += [int(stroke.positive)] * len(spread)
+        box = None if prompts.box is None else self.frame.positions(self.corners(prompts.box), shape).reshape(4)
+        mask = None if prompts.mask is None else self.frame.mask(prompts.mask.pixels)
+        return InputPrompts(self.frame.positions(at, shape), np.array(labels, dtype=np.int64), box, mask)
+
+
+STROKE_POINTS = 8
+"""A stroke is given to a network that knows points only as at most this many, evenly along it."""
+
+
+def along(stroke: Stroke, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Some of a stroke's pixels as (x, y), (k, 2)."""
+    pixels = stroke.pixels(shape)
+    some = np.unique(np.linspace(0, len(pixels) - 1, min(STROKE_POINTS, len(pixels))).astype(int))
+    return pixels[some, ::-1].astype(np.float64)
+
+
+def require_plane(plane: NDArray[np.uint8]) -> None:
+    """Raise ImageError for what is no uint8 plane."""
+    if plane.dtype != np.uint8 or not (plane.ndim == 2 or (plane.ndim == 3 and plane.shape[-1] == 3)):
+        raise ImageError(f"A plane is uint8, (rows, columns) or (rows, columns, 3), not {plane.dtype} {plane.shape}.")
