@@ -93,3 +93,28 @@ def _with_points(mask: NDArray[np.bool_], points: tuple[Point, ...]) -> NDArray[
     for point in points:
         mask[point.pixel] = point.positive
     return mask
+
+
+class LabelFake:
+    """A labeller by ranges of Hounsfield units: tissue from 0, bone from 300. `labelled` counts the calls."""
+
+    spec = ModelSpec(
+        name="label-fake",
+        title="Ranges (a fake)",
+        digest="label-fake-1",
+        prompts=frozenset(),
+        needs_network=False,
+        licence="Apache-2.0",
+        about="Not a model: it answers with ranges of intensities.",
+    )
+    classes = ("tissue", "bone")
+
+    def __init__(self) -> None:
+        self.labelled = 0
+
+    def label(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Answer with the ranges."""
+        if values.ndim != 2 or values.dtype.kind not in "biuf":
+            raise ImageError(f"The fake takes grey planes, not {values.dtype} {values.shape}.")
+        self.labelled += 1
+        return np.asarray(np.digitize(np.nan_to_num(values, nan=-1000), (0, 300)), dtype=np.uint8)
