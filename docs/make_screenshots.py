@@ -18,7 +18,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
-from napari_medsam.cli import VIEWS, task_of_entry
+from napari_medsam.cli.segment import VIEWS, task_of_entry
 from napari_medsam.phantom import ct_phantom
 from napari_medsam.widgets.coordinates import to_viewer_world
 

@@ -9,27 +9,35 @@ For whole volumes use `segment_image`, or the `Session` that all of this, the co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.errors import ImageError, IntensityError, PromptError
+from napari_medsam.errors import ImageError, IntensityError, PromptError, UnsupportedError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
+from napari_medsam.inference import run
 from napari_medsam.intensity import Window
 from napari_medsam.io import read_image, write_labels
+from napari_medsam.labelling import axial_planes, doubt, label_planes, names_of, require_automatic, require_labeller
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
-from napari_medsam.models.base import Prediction, Segmenter
-from napari_medsam.models.registry import DEFAULT, load
-from napari_medsam.prompts import Box, Point, Prompts
-from napari_medsam.session import Accepted, Session, run
+from napari_medsam.models import registry
+from napari_medsam.models.base import Model, Prediction, Segmenter
+from napari_medsam.models.checkpoints.places import Places
+from napari_medsam.models.compute import AUTO, Compute
+from napari_medsam.models.loading import Loader
+from napari_medsam.models.registry import DEFAULT
+from napari_medsam.prompts import Box, MaskPrompt, Point, Prompts, Stroke
+from napari_medsam.session import Accepted, Session
 
-__all__ = ["Task", "read_image", "segment_image", "segment_plane", "write_labels"]
+__all__ = ["Task", "label_image", "load_model", "read_image", "segment_image", "segment_plane", "write_labels"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,47 @@ class Task:
     name: str = field(default="")
 
 
-def make_prompts(box: Sequence[float] | None = None, points: Iterable[Sequence[float]] = ()) -> Prompts:
+def load_model(
+    name: str = DEFAULT,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = AUTO,
+    precision: str = AUTO,
+    weights: str | Path | None = None,
+) -> Model:
+    """Load a model once, to give it to `segment_plane` and `segment_image` as often as needed.
+
+    Parameters
+    ----------
+    name : str
+        Short name of a model; `napari-medsam models` lists them. Empty with a `checkpoint`: it is recognised.
+    checkpoint : path, optional
+        A file of weights of your own, used in place; the published ones when left out.
+    device : str
+        auto, cpu, mps, cuda or cuda:N.
+    precision : str
+        auto, float32, bfloat16 or float16.
+    weights : path, optional
+        Folder to look for weights in, before the ones of the environment.
+
+    Raises
+    ------
+    ModelError
+        There is no such model or device, or its weights are not here or wrong; nothing is ever fetched.
+    """
+    places = Places.from_environment(option=None if weights is None else Path(weights))
+    loader = Loader(places, Compute(device, precision))
+    if checkpoint is None:
+        return loader(name)
+    return loader(registry.reference(name, checkpoint) if name else loader.recognise(Path(checkpoint)))
+
+
+def make_prompts(
+    box: Sequence[float] | None = None,
+    points: Iterable[Sequence[float]] = (),
+    strokes: Iterable[Sequence[Sequence[float]]] = (),
+    mask: ArrayLike | None = None,
+) -> Prompts:
     """Prompts from plain numbers.
 
     Parameters
@@ -61,6 +109,10 @@ def make_prompts(box: Sequence[float] | None = None, points: Iterable[Sequence[f
         Half open, in whole pixels: rows `row0` to `row1 - 1`.
     points : iterable of (row, column, sign)
         In pixels, the centre of a pixel at the integer; sign +1 on the object, -1 off it.
+    strokes : iterable of sequences of (row, column)
+        Lines drawn along the object, in pixels.
+    mask : (rows, columns) bool array, optional
+        What the object is so far.
 
     Raises
     ------
@@ -71,7 +123,12 @@ def make_prompts(box: Sequence[float] | None = None, points: Iterable[Sequence[f
         each = tuple(points)
     except TypeError:
         raise PromptError(f"Points are a list of (row, column, sign), not {points!r}.") from None
-    return Prompts(None if box is None else _box(box), tuple(_point(p) for p in each))
+    return Prompts(
+        None if box is None else _box(box),
+        tuple(_point(p) for p in each),
+        tuple(_stroke(s) for s in strokes),
+        None if mask is None else MaskPrompt(mask),
+    )
 
 
 def make_window(window: Sequence[float] | None) -> Window | None:
@@ -89,8 +146,10 @@ def segment_plane(
     *,
     box: Sequence[float] | None = None,
     points: Iterable[Sequence[float]] = (),
+    strokes: Iterable[Sequence[Sequence[float]]] = (),
+    mask: ArrayLike | None = None,
     window: tuple[float, float] | None = None,
-    model: str = DEFAULT,
+    model: str | Model = DEFAULT,
 ) -> Prediction:
     """Segment one object on one 2D image.
 
@@ -101,10 +160,14 @@ def segment_plane(
     box : (row0, column0, row1, column1), optional
         Half open, in pixels.
     points : iterable of (row, column, +1 | -1)
+    strokes : iterable of sequences of (row, column)
+        Lines drawn along the object.
+    mask : (rows, columns) bool array, optional
+        What the object is so far, for models that start from a mask.
     window : (low, high), optional
         Intensities that the model sees as black and white; suggested from the image when left out.
-    model : str
-        Short name of a model.
+    model : str or model
+        Short name of a model (loaded anew each time), or one from `load_model`.
 
     Returns
     -------
@@ -121,9 +184,9 @@ def segment_plane(
     if array.ndim != 2 and not rgb:
         raise ImageError(f"One plane has (rows, columns) or (rows, columns, 3) values, not {array.shape}.")
     grid = Grid.from_spacing(array.shape[:2], (1.0, 1.0))
-    session = Session(Image(array, grid, rgb=rgb), window=make_window(window), model=model)
-    request = session.ask(Plane((0, 1)), make_prompts(box, points))
-    response = run(request, load(model), EmbeddingStore())
+    session = Session(Image(array, grid, rgb=rgb), window=make_window(window), model=_name(model))
+    request = session.ask(Plane((0, 1)), make_prompts(box, points, strokes, mask))
+    response = run(request, _segmenter(model), EmbeddingStore())
     if response.prediction is None:
         raise response.error or PromptError("Give a box or a positive point.")
     return response.prediction
@@ -134,7 +197,7 @@ def segment_image(
     tasks: Iterable[Task],
     *,
     window: Window | None = None,
-    model: str = DEFAULT,
+    model: str | Model = DEFAULT,
     overlap: Overlap = Overlap.KEEP,
 ) -> tuple[NDArray[Any], dict[int, str], list[tuple[Accepted, Prediction]]]:
     """Segment objects on slices of an image, one after the other.
@@ -153,11 +216,60 @@ def segment_image(
         The first task that cannot be done, its message naming what to change.
     """
     labels = ArrayLabels.empty(image.grid.shape)
-    session = Session(image, window=window, model=model, labels=labels)
+    session = Session(image, window=window, model=_name(model), labels=labels)
     session.overlap = overlap
-    segmenter, store = load(model), EmbeddingStore()
+    segmenter, store = _segmenter(model), EmbeddingStore()
     results = [_do(session, task, segmenter, store) for task in tasks]
     return labels.data, session.names, results
+
+
+def label_image(
+    image: Image,
+    *,
+    model: str | Model = "samed-b",
+    slices: Iterable[int] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[NDArray[Any], dict[int, str], str]:
+    """Label all that a model knows on the axial slices of a CT, without prompts.
+
+    Parameters
+    ----------
+    image : Image
+        In Hounsfield units.
+    model : str or model
+        One that labels by itself.
+    slices : iterable of int, optional
+        Numbers of the slices to label; all when left out.
+    progress : callable
+        Gets the numbers of slices done and to do, after each.
+    cancelled : callable
+        Asked before each slice; the rest is left empty once it says True.
+
+    Returns
+    -------
+    labels : int array of the image's grid shape
+    names : dict of int to str
+        Name of each value that the model writes, whether found or not.
+    note : str
+        What to know about the answer, for example that the image does not look like CT; often empty.
+
+    Raises
+    ------
+    ImageError, GeometryError, UnsupportedError, ModelError
+        What was passed in cannot be used; the message says why and what to do.
+    """
+    planes = axial_planes(image, slices)
+    if isinstance(model, str):
+        require_automatic(model)
+    note = doubt(image)
+    labeller = require_labeller(load_model(model) if isinstance(model, str) else model)
+    labels = ArrayLabels.empty(image.grid.shape).data
+    wanted = itertools.takewhile(lambda plane: not cancelled(), planes)
+    for done, (plane, found) in enumerate(label_planes(labeller, image, wanted), start=1):
+        labels[plane.key] = found
+        progress(done, len(planes))
+    return labels, names_of(labeller), note
 
 
 def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStore) -> tuple[Accepted, Prediction]:
@@ -168,6 +280,24 @@ def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStor
     if accepted is None or response.prediction is None:
         raise PromptError("There is no prompt for this object. Give it a box or a positive point.")
     return accepted, response.prediction
+
+
+def _name(model: str | Model) -> str:
+    return model if isinstance(model, str) else model.spec.name
+
+
+def _segmenter(model: str | Model) -> Segmenter:
+    found = load_model(model) if isinstance(model, str) else model
+    if isinstance(found, Segmenter):
+        return found
+    raise UnsupportedError(f"{found.spec.title} labels by itself and takes no prompts; use label_image.")
+
+
+def _stroke(points: Sequence[Sequence[float]]) -> Stroke:
+    values = _numbers(points)
+    if values is None or values.ndim != 2 or values.shape[1] != 2:
+        raise PromptError(f"A stroke is a list of (row, column), not {points!r}.")
+    return Stroke(tuple((float(r), float(c)) for r, c in values))
 
 
 def _box(numbers: Sequence[float]) -> Box:

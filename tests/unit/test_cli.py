@@ -17,6 +17,7 @@ from napari_medsam import __version__
 from napari_medsam.cli import main
 from napari_medsam.geometry import Plane
 from napari_medsam.io import read_names
+from napari_medsam.models import registry
 from napari_medsam.phantom import LIVER, RIGHT_KIDNEY, ct_phantom
 
 IMAGE, TRUTH, _ = ct_phantom((10, 40, 50))
@@ -216,12 +217,31 @@ def test_non_ascii_paths(call, ct, tmp_path) -> None:
     assert (folder / "出力.nii.gz").exists()
 
 
-def test_the_models_are_listed_with_licence_and_limits(call) -> None:
+def test_the_models_are_listed_with_state_and_licence(call) -> None:
     done = call("models")
     assert done.status == 0
-    assert done.out.startswith("contour")
-    assert "Apache-2.0" in done.out
+    lines = {line.split()[0]: line for line in done.out.splitlines() if line}
+    assert set(registry.names()) <= set(lines)
+    assert "built in" in lines["contour"]
+    assert "Apache-2.0" in lines["contour"]
+    assert "needs 375 MB" in lines["sam-vit-b"]
+    assert "CC-BY-SA-4.0" in lines["medsam2"]
+
+
+def test_one_model_is_told_of_with_its_limits(call) -> None:
+    done = call("models", "contour", "samed-b")
+    assert done.status == 0
     assert "not a neural network" in done.out
+    assert "right kidney" in done.out
+    assert "drive.google.com" in done.out
+
+
+def test_a_model_without_weights_says_how_to_get_them(call, tmp_path: Path) -> None:
+    out = tmp_path / "out.nii.gz"
+    done = call("segment", str(saved(tmp_path)), "--box", "2,1,1,6,6", "-o", str(out), "--model", "sam-vit-b")
+    assert done.status == 1
+    assert "napari-medsam fetch sam-vit-b" in done.err
+    assert not out.exists()
 
 
 def test_version_and_help(call) -> None:

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_medsam import cli, demo
+from napari_medsam import demo
+from napari_medsam.cli import segment
 from napari_medsam.errors import GeometryError, MedsamError
 from napari_medsam.geometry import VIEWS, Grid, Plane
 
@@ -295,6 +296,6 @@ def test_geometry_errors_are_value_errors_and_ours() -> None:
 
 def test_views_are_defined_once_and_name_the_axes_of_across() -> None:
     assert VIEWS == {"axial": 0, "coronal": 1, "sagittal": 2}
-    assert cli.VIEWS is demo.VIEWS is VIEWS
+    assert segment.VIEWS is demo.VIEWS is VIEWS
     for view, axis in VIEWS.items():
-        assert Plane.across(axis, 2) == cli.plane_of((2,), 3, view)
+        assert Plane.across(axis, 2) == segment.plane_of((2,), 3, view)

@@ -1,48 +1,30 @@
-"""napari-medsam without a window: segment an image from prompts, run the demo, list the models."""
+"""`napari-medsam segment`: one image, its prompts, one label file."""
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_medsam import __version__, api
-from napari_medsam.demo import run_demo
-from napari_medsam.errors import MedsamError, PromptError
+from napari_medsam import api
+from napari_medsam.cli.model_options import add_model_options, model_of
+from napari_medsam.errors import PromptError
 from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, Window
 from napari_medsam.io import label_path, read_image, write_labels
 from napari_medsam.masks import Overlap
-from napari_medsam.models import registry
 
 FILE_KEYS = ("objects", "window", "model")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 an error that was explained."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(_with_negative_numbers(words))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the run
-    try:
-        return int(options.act(options))
-    except MedsamError as error:
-        print(f"napari-medsam: {error}", file=sys.stderr)
-        return 1
 
 
 def segment(options: argparse.Namespace) -> int:
     """`napari-medsam segment`: one image, its prompts, one label file."""
     image = read_image(options.image, series=options.series)
-    _refuse_source(options.image, options.output)
+    refuse_source(options.image, options.output)
     tasks = [task_of_numbers(numbers, image.grid.ndim, options.view) for numbers in options.box]
     settings: Mapping[str, Any] = {}
     if options.boxes is not None:
@@ -51,7 +33,7 @@ def segment(options: argparse.Namespace) -> int:
     if not tasks:
         raise PromptError("Say what to segment: --box z,y0,x0,y1,x1 (as often as needed) or --boxes FILE.json.")
     window = _window(options.window or settings.get("window"))
-    model = options.model or settings.get("model", registry.DEFAULT)
+    model = model_of(options, settings.get("model", ""))
     overlap = Overlap.OVERWRITE if options.overwrite else Overlap.KEEP
     labels, names, results = api.segment_image(image, tasks, window=window, model=model, overlap=overlap)
     written = write_labels(options.output, labels, grid=image.grid, source=image.source, names=names)
@@ -59,29 +41,9 @@ def segment(options: argparse.Namespace) -> int:
         where = ", ".join(f"{i}" for _, i in accepted.plane.index) or "-"
         name = names[accepted.value]
         print(f"{accepted.value:4d}  {name:24s} slice {where}  {accepted.pixels} pixels  score {prediction.score:.2f}")
+    for note in sorted({prediction.note for _, prediction in results} - {""}):
+        print(f"note: {note}")
     print(f"written: {written}")
-    return 0
-
-
-def models(options: argparse.Namespace) -> int:
-    """`napari-medsam models`: a line per model."""
-    for row in registry.TABLE:
-        spec = registry.load(row.name).spec
-        takes = ", ".join(sorted(kind.value for kind in spec.prompts))
-        print(f"{row.name:12s} {spec.title}\n{'':12s} takes {takes}; licence {spec.licence}\n{'':12s} {spec.about}")
-    return 0
-
-
-def demo(options: argparse.Namespace) -> int:
-    """`napari-medsam demo`: the main job on the phantom, with files to look at; or in a window."""
-    if options.window:
-        from importlib import import_module
-
-        # by name, so that this module stays below the widgets and free of Qt
-        import_module("napari_medsam.widgets.demo").open_demo()
-        return 0
-    for line in run_demo(Path(options.output)):
-        print(line)
     return 0
 
 
@@ -100,16 +62,17 @@ def task_of_entry(entry: Any, image: Image, number: int) -> api.Task:
     """A task from one entry of `objects` in a prompt file.
 
     Keys: `slice` (a number, or a list for images of four axes; not for 2D), `view` (axial, coronal or sagittal; axial
-    when left out), `box` [row0, column0, row1, column1], `points` [[row, column, +1 or -1], ...], `label`, `name`.
+    when left out), `box` [row0, column0, row1, column1], `points` [[row, column, +1 or -1], ...],
+    `strokes` [[[row, column], ...], ...], `label`, `name`.
     """
-    known = {"slice", "view", "box", "points", "label", "name"}
+    known = {"slice", "view", "box", "points", "strokes", "label", "name"}
     if not isinstance(entry, dict) or not entry.keys() <= known:
         raise PromptError(f"Object {number} of the prompt file may hold {', '.join(sorted(known))}, nothing else.")
     at = entry.get("slice", [])
     at = tuple(at) if isinstance(at, list) else (at,)
     try:
         plane = plane_of(tuple(_whole(i, "a slice") for i in at), image.grid.ndim, entry.get("view", "axial"))
-        prompts = api.make_prompts(entry.get("box"), entry.get("points", ()))
+        prompts = api.make_prompts(entry.get("box"), entry.get("points", ()), entry.get("strokes", ()))
         value = None if entry.get("label") is None else _whole(entry["label"], "a label")
         name = "" if entry.get("name") is None else str(entry["name"])
     except (TypeError, ValueError) as error:
@@ -155,11 +118,11 @@ def _window(given: Any) -> Window | None:
     if given is None or isinstance(given, Window):
         return given
     if isinstance(given, str):
-        return _window_of_text(given)
+        return window_of_text(given)
     return api.make_window(given)
 
 
-def _window_of_text(text: str) -> Window:
+def window_of_text(text: str) -> Window:
     if text in CT_PRESETS:
         return CT_PRESETS[text]
     try:
@@ -175,22 +138,12 @@ def _whole(given: Any, what: str) -> int:
     return int(given)
 
 
-def _refuse_source(image: str, output: str) -> None:
+def refuse_source(image: str, output: str) -> None:
+    """Raise PromptError when the labels would be written over the image."""
     written = label_path(output)
     # unlike Path.exists, no error for a name that is too long
     if os.path.exists(written) and os.path.samefile(written, image):
         raise PromptError(f"{written.name} is the image itself, and would be lost. Choose another --output.")
-
-
-def _with_negative_numbers(words: Sequence[str]) -> list[str]:
-    """Join `--window -160,240`, in which argparse takes the number for an option."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1] in ("--window", "--box") and re.match(r"-[\d.]", word):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
 
 
 def _numbers(text: str) -> list[int]:
@@ -200,30 +153,17 @@ def _numbers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"whole numbers with commas between them, not {text!r}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="napari-medsam", description="Promptable segmentation of medical images.")
-    parser.add_argument("--version", action="version", version=f"napari-medsam {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    seg = commands.add_parser("segment", help="segment an image from boxes and points", description=segment.__doc__)
-    seg.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
+def add_parser(commands: Any) -> None:
+    """Describe `segment` to the parser."""
+    parser = commands.add_parser("segment", help="segment an image from boxes and points", description=segment.__doc__)
+    parser.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
     box = "slice, then first row, first column, end row, end column (half open); may be repeated"
-    seg.add_argument("--box", action="append", default=[], type=_numbers, metavar="z,y0,x0,y1,x1", help=box)
-    seg.add_argument("--boxes", metavar="FILE.json", help="objects with boxes and points; see the README")
-    seg.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what --box counts in (default: axial)")
-    seg.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")
-    seg.add_argument("--window", metavar="LOW,HIGH|PRESET", help="intensities to show; suggested when left out")
-    seg.add_argument("--model", choices=registry.names(), help=f"default: {registry.DEFAULT}")
-    seg.add_argument("--series", help="UID (or its end) of one series of a DICOM folder with several")
-    seg.add_argument("--overwrite", action="store_true", help="let later objects overwrite earlier ones")
-    seg.set_defaults(act=segment)
-    show = commands.add_parser("demo", help="the main job on a phantom", description=demo.__doc__)
-    show.add_argument("--output", default="demo-output", help="folder for the files (default: demo-output)")
-    show.add_argument("--window", action="store_true", help="open it in napari instead")
-    show.set_defaults(act=demo)
-    listing = commands.add_parser("models", help="list the models", description=models.__doc__)
-    listing.set_defaults(act=models)
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    parser.add_argument("--box", action="append", default=[], type=_numbers, metavar="z,y0,x0,y1,x1", help=box)
+    parser.add_argument("--boxes", metavar="FILE.json", help="objects with boxes and points; see the README")
+    parser.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what --box counts in (default: axial)")
+    parser.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")
+    parser.add_argument("--window", metavar="LOW,HIGH|PRESET", help="intensities to show; suggested when left out")
+    parser.add_argument("--series", help="UID (or its end) of one series of a DICOM folder with several")
+    parser.add_argument("--overwrite", action="store_true", help="let later objects overwrite earlier ones")
+    add_model_options(parser)
+    parser.set_defaults(act=segment)
