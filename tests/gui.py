@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -21,6 +24,17 @@ NO_KEY, SHIFT, CONTROL = (
     Qt.KeyboardModifier.ShiftModifier,
     Qt.KeyboardModifier.ControlModifier,
 )
+
+
+@contextmanager
+def own_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the plugins' settings in a folder, and begin with the defaults; private in napari, as its own fixture is."""
+    from napari import settings
+
+    monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    yield
+    settings._clear_plugin_settings_cache()
 
 
 def canvas(viewer: Any) -> Any:
@@ -92,21 +106,23 @@ def click(viewer: Any, layer: Any, voxel: Sequence[float], button: Any = LEFT, k
     QApplication.processEvents()
 
 
-def drag(viewer: Any, layer: Any, start: Sequence[float], end: Sequence[float], steps: int = 6) -> None:
+def drag(
+    viewer: Any, layer: Any, start: Sequence[float], end: Sequence[float], steps: int = 6, keys: Any = NO_KEY
+) -> None:
     """Drag with the left button between two voxels of a layer."""
     a, b = (world_to_canvas(viewer, to_viewer_world(viewer, layer, v)[0]) for v in (start, end))
     widget = canvas(viewer)
     QTest.mouseMove(widget, a)
     QApplication.processEvents()
-    QTest.mousePress(widget, LEFT, NO_KEY, a)
+    QTest.mousePress(widget, LEFT, keys, a)
     for t in np.linspace(0, 1, steps)[1:]:
         at = QPointF(a.x() + t * (b.x() - a.x()), a.y() + t * (b.y() - a.y()))
         # QTest.mouseMove carries no pressed button
         there = QPointF(widget.mapToGlobal(at))
-        move = QMouseEvent(QEvent.Type.MouseMove, at, there, Qt.MouseButton.NoButton, LEFT, NO_KEY)
+        move = QMouseEvent(QEvent.Type.MouseMove, at, there, Qt.MouseButton.NoButton, LEFT, keys)
         QApplication.sendEvent(widget, move)
         QApplication.processEvents()
-    QTest.mouseRelease(widget, LEFT, NO_KEY, b)
+    QTest.mouseRelease(widget, LEFT, keys, b)
     QApplication.processEvents()
 
 

@@ -53,6 +53,13 @@ def _no_abort(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not raised, raised
 
 
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plugin's page in Preferences as it comes, and the user's own left alone."""
+    with gui.own_settings(tmp_path, monkeypatch):
+        yield
+
+
 @pytest.fixture
 def open_dock(make_napari_viewer: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def make() -> tuple[Any, Any]:

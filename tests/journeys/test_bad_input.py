@@ -16,8 +16,8 @@ from tests.contract.fakes import BoxFake
 from tests.journeys.conftest import Bench
 
 from napari_medsam.geometry import Plane
-from napari_medsam.models import registry
 from napari_medsam.prompts import Box
+from napari_medsam.widgets.model_choice import ModelChoice
 
 PLANE = Plane.across(0, 3)
 BOX = Box(4, 6, 14, 20)
@@ -26,7 +26,7 @@ BOX = Box(4, 6, 14, 20)
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> BoxFake:
     model = BoxFake()
-    monkeypatch.setattr(registry, "load", lambda name: model)
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: model)
     return model
 
 

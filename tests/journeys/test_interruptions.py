@@ -18,9 +18,9 @@ from tests.contract.fakes import BoxFake, SlowFake
 from tests.journeys.conftest import Bench
 
 from napari_medsam.geometry import Plane
-from napari_medsam.models import registry
 from napari_medsam.prompts import Box
 from napari_medsam.widgets.controllers import controller_of
+from napari_medsam.widgets.model_choice import ModelChoice
 
 PLANE = Plane.across(0, 20)
 FIRST, SECOND = Box(40, 50, 60, 80), Box(80, 90, 110, 130)
@@ -32,7 +32,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.model = SlowFake(sleep=lambda _: self.open.wait(30))
-        monkeypatch.setattr(registry, "load", lambda name: self.model)
+        monkeypatch.setattr(ModelChoice, "load", lambda _, reference: self.model)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def busy(open_dock: Callable[..., Any], gate: Gate) -> Bench:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> BoxFake:
     model = BoxFake()
-    monkeypatch.setattr(registry, "load", lambda name: model)
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: model)
     return model
 
 
@@ -230,7 +230,7 @@ def test_the_dock_opened_twice_is_one_and_the_same(open_dock: Callable[..., Any]
 
 def test_a_slow_model_leaves_the_event_loop_free(open_dock: Callable[..., Any], monkeypatch: Any) -> None:
     """Ticks every 5 ms while a model works for half a second a slice; the figure itself is in the benchmarks."""
-    monkeypatch.setattr(registry, "load", lambda name: SlowFake(0.5))
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: SlowFake(0.5))
     viewer, dock = open_dock()
     image = add_image(viewer)
     gui.show_voxel(viewer, image, (20, 60, 80))

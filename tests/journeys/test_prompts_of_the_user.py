@@ -17,14 +17,14 @@ from tests.journeys.conftest import Bench
 
 from napari_medsam.geometry import Plane
 from napari_medsam.intensity import CT_PRESETS, Window, to_uint8
-from napari_medsam.models import registry
 from napari_medsam.prompts import Box
+from napari_medsam.widgets.model_choice import ModelChoice
 
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> BoxFake:
     model = BoxFake()
-    monkeypatch.setattr(registry, "load", lambda name: model)
+    monkeypatch.setattr(ModelChoice, "load", lambda self, reference: model)
     return model
 
 

@@ -24,13 +24,14 @@ class Action:
 ACTIONS = (
     Action("box", "Draw a box prompt", "G", lambda c: c.draw("box")),
     Action("point", "Click point prompts", "H", lambda c: c.draw("point")),
+    Action("stroke", "Draw a stroke prompt", "W", lambda c: c.draw("stroke")),
     Action("accept", "Accept the proposed mask", "J", lambda c: c.accept()),
     Action("clear", "Clear proposals and prompts", "K", lambda c: c.clear()),
     Action("next_mask", "Next alternative mask", "N", lambda c: c.next_candidate()),
     Action("undo", "Undo in the labels", "Control-Z", lambda c: c.undo()),
     Action("redo", "Redo in the labels", "Control-Shift-Z", lambda c: c.redo()),
 )
-"""G H J K N are free in napari's viewer and its layers; undo and redo have no viewer binding there."""
+"""G H J K N W are free in napari's viewer and its layers; undo and redo have no viewer binding there."""
 
 
 def key_of(name: str) -> str:

@@ -82,7 +82,8 @@ def collect(
     for layer in shapes:
         for i in range(len(layer.data)):
             try:
-                _take_shape(view, layer, i, objects, strokes, _number_of(layer, i, own))
+                positive = not _is_one_of(layer, own) or _sign(layer.features[POSITIVE].iloc[i])
+                _take_shape(view, layer, i, objects, strokes, (_number_of(layer, i, own), positive))
             except MedsamError as error:
                 problems.append(f"Shape {i + 1} of {layer.name!r}: {error}")
     for plane, stroke, number in strokes:
@@ -169,15 +170,22 @@ def _plane_at(name: str, at: FloatArray) -> Plane:
 
 
 def _take_shape(
-    view: View, layer: Any, i: int, objects: dict[str, Drawn], strokes: list[tuple[Plane, Stroke, int]], own: int
+    view: View,
+    layer: Any,
+    i: int,
+    objects: dict[str, Drawn],
+    strokes: list[tuple[Plane, Stroke, int]],
+    said: tuple[int, bool],
 ) -> None:
+    """Take shape `i` of a layer, of which the layer has `said` its object's number and whether it is positive."""
+    own, positive = said
     if not is_axis_aligned(view.viewer, view.layer):
         view.plane()  # raises, with the way out
     index = view.to_index(layer, layer.data[i])
     plane = plane_of(view, index)
     at = _rounded(plane.from_index(index))
     if layer.shape_type[i] in ("path", "line"):
-        strokes.append((plane, Stroke(tuple((float(r), float(c)) for r, c in at)), own))
+        strokes.append((plane, Stroke(tuple((float(r), float(c)) for r, c in at), positive), own))
         return
     key = own_key(own) if own != UNSET else f"{layer.name} {i}"
     objects[key] = Drawn(key, plane, Prompts(box=Box.around(at)), own)

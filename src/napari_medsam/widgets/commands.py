@@ -20,6 +20,11 @@ def click_points(viewer: Viewer) -> None:
     perform("point", viewer)
 
 
+def draw_stroke(viewer: Viewer) -> None:
+    """Make the stroke tool ready."""
+    perform("stroke", viewer)
+
+
 def accept(viewer: Viewer) -> None:
     """Write the proposals into the labels."""
     perform("accept", viewer)

@@ -16,20 +16,22 @@ ROLE = "napari-medsam role"
 """The key in a layer's metadata that tells a prompt layer of the plugin's own."""
 UNTIED = {POSITIVE: "1", OBJECT: UNSET, PLANE: ""}
 """Features of a point that a script adds: positive, and tied to an object by where it lies."""
-BOX_COLOR = "#ffd400"
+UNTIED_SHAPE = {OBJECT: UNSET, POSITIVE: "1"}
+"""Features of a shape before it has a number."""
+SHAPE_COLORS = {"0": "#ff3b30", "1": "#ffd400"}
 POINT_COLORS = {"0": "#ff3b30", "1": "#34c759"}
 
 
 def add_boxes(viewer: Any, image: Any) -> Any:
-    """A new, empty Shapes layer for boxes on an image."""
+    """A new, empty Shapes layer for boxes and strokes on an image."""
     return viewer.add_shapes(
         name=BOXES,
         metadata={ROLE: BOXES},
-        edge_color=BOX_COLOR,
+        edge_color=SHAPE_COLORS["1"],
         face_color="transparent",
         edge_width=_mark_size(image) / 4,
-        features={OBJECT: np.empty(0, int)},
-        feature_defaults={OBJECT: UNSET},
+        features={OBJECT: np.empty(0, int), POSITIVE: np.empty(0, str)},
+        feature_defaults=UNTIED_SHAPE,
         ndim=image.ndim,
         **spatial_kwargs(image),
     )

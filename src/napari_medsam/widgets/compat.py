@@ -28,13 +28,23 @@ def register_shortcut(name: str, command: Callable[[Any], None], title: str, key
 
 
 def setting(name: str, default: Any) -> Any:
-    """A value of the plugin's own page in Preferences (`proposals.<name>`), or `default` where there is none."""
+    """A value of the plugin's own page in Preferences, `name` as "group.value", or `default` where there is none."""
+    group, _, value = name.partition(".")
     try:
         from napari.settings import get_plugin_settings
 
-        return getattr(get_plugin_settings("napari-medsam").proposals, name)
+        return getattr(getattr(get_plugin_settings("napari-medsam"), group), value)
     except (ImportError, AttributeError, KeyError, ValueError):
         return default
+
+
+def store_setting(name: str, value: Any) -> None:
+    """Set a value of the plugin's own page in Preferences; napari saves it. Nothing happens where there is no page."""
+    group, _, key = name.partition(".")
+    with contextlib.suppress(ImportError, AttributeError, KeyError, ValueError):
+        from napari.settings import get_plugin_settings
+
+        setattr(getattr(get_plugin_settings("napari-medsam"), group), key, value)
 
 
 def shortcut(name: str, default: str) -> str:

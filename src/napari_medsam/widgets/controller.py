@@ -11,12 +11,13 @@ from qtpy.QtCore import QObject, Signal
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.errors import ImageError, LabelsError, MedsamError
 from napari_medsam.masks import Overlap
-from napari_medsam.models import registry
-from napari_medsam.models.base import Segmenter
+from napari_medsam.models.base import Model
+from napari_medsam.prompts import PromptKind
 from napari_medsam.session import Session
 from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.layer_image import image_of
+from napari_medsam.widgets.model_choice import ModelChoice, said_of
 from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, Proposals, wire
 from napari_medsam.widgets.seen import SeenLayer
 from napari_medsam.widgets.views import stand_up, turn
@@ -31,8 +32,8 @@ class Controller(QObject):
     Parameters
     ----------
     viewer : napari.Viewer
-    load : callable
-        Makes a model from its short name; called off the GUI thread.
+    load : callable, optional
+        Makes a model from its reference, called off the GUI thread; `ModelChoice.load` when left out.
     """
 
     changed = Signal()
@@ -42,14 +43,15 @@ class Controller(QObject):
     done = Signal()
     """Sent when nobody shows this controller any more, from whatever thread notices."""
 
-    def __init__(self, viewer: Any, load: Callable[[str], Segmenter]) -> None:
+    def __init__(self, viewer: Any, load: Callable[[str], Model] | None = None) -> None:
         super().__init__()
         self.viewer = viewer
-        self.model = _known_model(setting("model", registry.DEFAULT))
-        self.overlap = Overlap(setting("overlap", Overlap.KEEP.value))
+        self.overlap = Overlap(setting("proposals.overlap", Overlap.KEEP.value))
         self.status = ("Choose an image, then draw a box (G).", "ready")
-        store = EmbeddingStore(int(setting("embedding_mb", 512)) << 20)
-        self.proposals = Proposals(viewer, load, store, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
+        store = EmbeddingStore(int(setting("proposals.embedding_mb", 512)) << 20)
+        self.models = ModelChoice()
+        keys = {"Control-Z": self.undo, "Control-Shift-Z": self.redo}
+        self.proposals = Proposals(viewer, load or self.models.load, store, keys)
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
@@ -57,6 +59,12 @@ class Controller(QObject):
         self.proposals.changed.connect(self.changed)
         self.proposals.said.connect(self.say)
         self.proposals.failed.connect(self.complain)
+        self.models.changed.connect(self.changed)
+        self.models.settled.connect(self._use_model)
+        self.models.errand.connect(self.proposals.do)
+        self.models.said.connect(self.say)
+        self.models.failed.connect(self.complain)
+        self.proposals.outcome.connect(self.models.receive)
         self.done.connect(self.close)
         self._follow_viewer(connect=True)
 
@@ -84,6 +92,7 @@ class Controller(QObject):
         self._put_aside()
         if layer is not None:
             self._try(lambda: self._open(layer))
+            self.models.begin()
         self.changed.emit()
 
     def choose_window(self, name: str, low: float = 0.0, high: float = 1.0) -> None:
@@ -93,13 +102,9 @@ class Controller(QObject):
             self._try(lambda: work.window_choice.choose(name, low, high))
             self._use_window(work)
 
-    def choose_model(self, name: str) -> None:
-        """Use another model; proposals are asked again."""
-        self.model = registry.row(name).name
-        if self.session is not None and self.session.model != name:
-            self.session.model = name
-            self.proposals.submit(self.session.ask_again())
-        self.changed.emit()
+    def choose_model(self, reference: str) -> None:
+        """Use another model as soon as it is loaded; proposals are asked again. `models` has files and downloads."""
+        self._try(lambda: self.models.choose(reference))
 
     def choose_labels(self, layer: Any) -> None:
         """Continue an existing Labels layer, or (None) start a new one at the next accept."""
@@ -146,9 +151,13 @@ class Controller(QObject):
     # -- actions -----------------------------------------------------------------------------------------------
 
     def draw(self, kind: str) -> None:
-        """Make the box or the point tool ready; `kind` is "box" or "point"."""
+        """Make a drawing tool ready; `kind` is "box", "point" or "stroke". Says why when the model takes no such."""
         if self.work is None:
             self.complain(ImageError(NO_IMAGE))
+            return
+        row = self.models.row
+        if PromptKind(kind) not in row.takes:
+            self.say(said_of(row, PromptKind(kind)), "error")
             return
         if self._try(View(self.viewer, self.work.layer).plane) is not None:
             self._try(lambda: self.proposals.use(kind))
@@ -223,6 +232,7 @@ class Controller(QObject):
             self._closed = True
             self._follow_image(connect=False)
             self._follow_viewer(connect=False)
+            self.models.close()
             self.proposals.close()
             with contextlib.suppress(Exception):  # the viewer may be closing as well
                 self.seen.remove()
@@ -234,8 +244,8 @@ class Controller(QObject):
     def _open(self, layer: Any) -> None:
         work = self._shelf.pop(layer, None)
         if work is None:
-            work = open_workspace(self.viewer, layer, self.model)
-        work.session.model, work.session.overlap = self.model, self.overlap
+            work = open_workspace(self.viewer, layer, self.models.reference)
+        work.session.model, work.session.overlap = self.models.reference, self.overlap
         self.proposals.open(work)
         self._follow_image(connect=True)
         self.say("Ready. Draw a box (G) or click a point (H).")
@@ -267,6 +277,16 @@ class Controller(QObject):
         if self.seen.layer is not None:
             self.seen.show(work.layer, work.session)
         self.proposals.submit(work.session.ask_again())
+
+    def _use_model(self) -> None:
+        """Ask the model that is in use now; one that was loaded anew, or failed to, for what nobody has answered."""
+        session = self.session
+        if session is None:
+            return
+        another = session.model != self.models.reference
+        session.model = self.models.reference
+        self.proposals.submit(session.ask_again() if another else session.ask_unanswered())
+        self.proposals.warm_soon()
 
     def _use_window(self, work: Workspace) -> None:
         if work.session.window != work.window_choice.window:
@@ -340,8 +360,3 @@ class Controller(QObject):
             return None
         finally:
             self.changed.emit()
-
-
-def _known_model(name: str) -> str:
-    """`name`, or the default when a model of that name is no longer there."""
-    return name if name in registry.names() else registry.DEFAULT

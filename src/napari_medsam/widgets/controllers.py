@@ -6,7 +6,6 @@ import contextlib
 import weakref
 from typing import Any
 
-from napari_medsam.models import registry
 from napari_medsam.widgets.controller import Controller
 
 _of_viewer: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
@@ -23,7 +22,7 @@ def attach(viewer: Any, dock: Any) -> Controller:
     """The controller of a viewer for one more dock, made for the first; it closes when the last dock is gone."""
     controller = controller_of(viewer)
     if controller is None:
-        controller = _of_viewer[id(viewer)] = Controller(viewer, registry.load)
+        controller = _of_viewer[id(viewer)] = Controller(viewer)
     _docks[controller] = _docks.get(controller, 0) + 1
     # napari drops a closed dock without a signal that could be relied on
     weakref.finalize(dock, _detach, controller, id(viewer)).atexit = False
@@ -37,6 +36,7 @@ def _detach(controller: Controller, viewer_id: int) -> None:
         if _of_viewer.get(viewer_id) is controller:
             _of_viewer.pop(viewer_id, None)
         controller.proposals.engine.close()
+        controller.models.close()
         # a dock may be collected on any thread; the signal brings the rest to the controller's own
         with contextlib.suppress(RuntimeError):
             controller.done.emit()

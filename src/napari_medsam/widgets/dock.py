@@ -12,11 +12,13 @@ from superqt import QCollapsible
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import VIEWS
 from napari_medsam.masks import Overlap
-from napari_medsam.models import registry
+from napari_medsam.prompts import PromptKind
 from napari_medsam.widgets.actions import key_of, register_actions
 from napari_medsam.widgets.compat import unwrapped
 from napari_medsam.widgets.controller import Controller
 from napari_medsam.widgets.controllers import attach
+from napari_medsam.widgets.model_choice import said_of
+from napari_medsam.widgets.model_panel import ModelPanel, weights_in
 from napari_medsam.widgets.panels import (
     LayerCombo,
     ObjectPanel,
@@ -50,6 +52,7 @@ class SegmentDock(QWidget):
         viewer = unwrapped(napari_viewer)
         register_actions()
         self.controller: Controller = attach(viewer, self)
+        self.setAcceptDrops(True)
         self._tried: weakref.WeakSet[Any] = weakref.WeakSet()
         self._declined = False
         self._make_parts()
@@ -66,7 +69,7 @@ class SegmentDock(QWidget):
         self.labels.offer(layers.labels(), work.target.layer if work else None)
         self.shapes.offer(layers.of_kind("shapes"), c.proposals.user_shapes)
         self.points.offer(layers.of_kind("points"), c.proposals.user_points)
-        self.model.setCurrentText(registry.row(c.model).title)
+        self.model.refresh()
         if work is not None:
             session = work.session
             self.window_panel.setValue(work.window_choice.name, session.window, seen=c.seen.layer is not None)
@@ -77,6 +80,17 @@ class SegmentDock(QWidget):
         self.proposal.setValue(draft.score if draft else None, draft.candidate if draft else 0, count)
         for widget in self._needs_image:
             widget.setEnabled(c.session is not None)
+        self._offer_tools()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take files of weights; napari opens others."""
+        if weights_in(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Use the weights that were dropped."""
+        self.model.take(weights_in(event))
+        event.acceptProposedAction()
 
     def save_as(self) -> None:
         """Ask for a file and save the labels there."""
@@ -91,6 +105,13 @@ class SegmentDock(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------------
 
+    def _offer_tools(self) -> None:
+        """Grey out what the model does not take, with the reason; name the stand-ins."""
+        row = self.controller.models.row
+        for kind, (made, tip) in self._tools.items():
+            made.setEnabled(made.isEnabled() and kind in row.takes)
+            made.setToolTip(f"{tip}\n{said_of(row, kind)}".strip())
+
     def _make_parts(self) -> None:
         c = self.controller
         self.image = LayerCombo("(no image)")
@@ -98,14 +119,17 @@ class SegmentDock(QWidget):
         self.view_buttons = [
             button(name.capitalize(), f"Show {name} slices", "", partial(c.turn, name)) for name in VIEWS
         ]
-        self.model = QComboBox()
-        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.model.setToolTip("What makes masks from prompts; `napari-medsam models` describes each")
-        for row in registry.TABLE:
-            self.model.addItem(row.title, row.name)
+        self.model = ModelPanel(c.models)
         self.box_button = button("Box", "Draw a box around an object", key_of("box"), lambda: c.draw("box"))
         tip = "Click on the object; right click or Shift click off it"
         self.point_button = button("Points", tip, key_of("point"), lambda: c.draw("point"))
+        tip = "Draw along the object; with Shift, along what is not the object"
+        self.stroke_button = button("Stroke", tip, key_of("stroke"), lambda: c.draw("stroke"))
+        self._tools = {
+            PromptKind.BOX: (self.box_button, self.box_button.toolTip()),
+            PromptKind.POINT: (self.point_button, self.point_button.toolTip()),
+            PromptKind.STROKE: (self.stroke_button, self.stroke_button.toolTip()),
+        }
         self.objects = ObjectPanel()
         self.proposal = ProposalPanel(key_of("next_mask"))
         tip = "Write the proposal into the labels; drawing the next box does it too"
@@ -136,7 +160,8 @@ class SegmentDock(QWidget):
         self.setMinimumWidth(250)
         self._needs_image = [
             self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
-            *self.view_buttons, self.box_button, self.point_button, self.objects.combo, self.objects.name,
+            *self.view_buttons, self.box_button, self.point_button, self.stroke_button,
+            self.objects.combo, self.objects.name,
             self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
             self.labels, self.again,
         ]  # fmt: skip
@@ -150,8 +175,9 @@ class SegmentDock(QWidget):
         form.addRow("View", side_by_side(*self.view_buttons))
         for label, widget in self.window_panel.rows():
             form.addRow(label, widget)
-        form.addRow("Model", self.model)
-        form.addRow(side_by_side(self.box_button, self.point_button))
+        for label, widget in self.model.rows():
+            form.addRow(label, widget)
+        form.addRow(side_by_side(self.box_button, self.point_button, self.stroke_button))
         for label, widget in self.objects.rows():
             form.addRow(label, widget)
         form.addRow(self.proposal)
@@ -178,7 +204,6 @@ class SegmentDock(QWidget):
         self.image.chosen.connect(self._choose_image)
         self.window_panel.chosen.connect(c.choose_window)
         self.window_panel.seen.connect(lambda on: c.show_seen(visible=on))
-        self.model.activated.connect(lambda i: c.choose_model(self.model.itemData(i)))
         self.objects.chosen.connect(c.choose_object)
         self.objects.named.connect(c.name_object)
         self.proposal.turned.connect(c.next_candidate)

@@ -6,7 +6,7 @@ assigned in one case only: to widen the type. The content stays the same then, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import KEY
-from napari_medsam.labels import FIRST_DTYPE, grown_dtype, indices_of
+from napari_medsam.labels import FIRST_DTYPE, dtype_for, indices_of
 from napari_medsam.masks import BoolArray
 from napari_medsam.widgets.coordinates import grid_of, layer_shape, spatial_kwargs
 
@@ -54,11 +54,22 @@ class LayerLabels:
         """Set the pixels `where` of one slice to `value`, as one step of napari's undo history."""
         if not (where & (self.read(plane) != value)).any():
             return
-        self._widen_for(value)
-        if isinstance(self.layer.data, np.ndarray) and not self.layer.data.flags.writeable:
-            raise LabelsError(f"The labels {self.layer.name!r} are read-only. Choose new labels, or a copy of these.")
+        self._prepare_for(np.array([value]))
         self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
         self.layer.refresh()
+
+    def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
+        """Give whole slices new values, as one step of napari's undo history; see `LabelStore.put`."""
+        failed: Exception | None = None
+        with self.layer.block_history():
+            try:
+                for plane, values in slices:
+                    self._put(plane, values)
+            except Exception as error:  # raised in here, napari would count what is done to its next step
+                failed = error
+        self.layer.refresh()
+        if failed is not None:
+            raise failed
 
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none."""
@@ -75,14 +86,26 @@ class LayerLabels:
         """Do the last undone step again."""
         self.layer.redo()
 
-    def _widen_for(self, value: int) -> None:
+    def _put(self, plane: Plane, values: NDArray[Any]) -> None:
+        differs = values != self.read(plane)
+        if differs.any():
+            self._prepare_for(values[differs])
+            self.layer.data_setitem(indices_of(plane, differs), values[differs], refresh=False)
+
+    def _prepare_for(self, values: NDArray[Any]) -> None:
+        """Widen the type for (k,) values if need be, and make sure that they can be written."""
+        self._widen_for(values)
+        if isinstance(self.layer.data, np.ndarray) and not self.layer.data.flags.writeable:
+            raise LabelsError(f"The labels {self.layer.name!r} are read-only. Choose new labels, or a copy of these.")
+
+    def _widen_for(self, values: NDArray[Any]) -> None:
         dtype = np.dtype(self.layer.data.dtype)
-        wider = grown_dtype(dtype, value)
+        wider = dtype_for(dtype, values)
         if wider == dtype:
             return
         if not isinstance(self.layer.data, np.ndarray):
             raise LabelsError(
-                f"Label {value} does not fit {dtype}, the type of {self.layer.name!r} on disk. Choose new labels."
+                f"Label {values.max()} does not fit {dtype}, the type of {self.layer.name!r} on disk. Choose new labels."
             )
         self.layer.data = self.layer.data.astype(wider)
 

@@ -15,13 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
-from napari_medsam.widgets.companions import BOXES, POINTS, ROLE, UNTIED, add_boxes, add_points, lay_out
+from napari_medsam.widgets.companions import (
+    BOXES,
+    POINTS,
+    ROLE,
+    SHAPE_COLORS,
+    UNTIED,
+    UNTIED_SHAPE,
+    add_boxes,
+    add_points,
+    lay_out,
+)
 from napari_medsam.widgets.coordinates import View, to_viewer_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+STROKING = "add_path"
 DRAWING = ("add_rectangle", "add_ellipse", "add_polygon", "add_polygon_lasso", "add_path", "add_line", "add_polyline")
+TOOLS = {"box": "add_rectangle", "point": "add", "stroke": STROKING}
+"""napari's mode for each of the plugin's tools."""
 INSIDE = 1e-4
 """How far above the middle of its slice a slider is put, in voxels, so that rounding cannot leave it below."""
 NOWHERE = "no slice"
@@ -98,10 +111,11 @@ class PromptLayers:
         lay_out(self._viewer, image, self.both())
 
     def use(self, kind: str) -> None:
-        """Make a prompt layer active and ready to draw in; made first if it is not there. `kind`: box or point."""
+        """Make a prompt layer active and ready to draw in; made first if it is not there. `kind`: a key of TOOLS."""
         self._make()
         self.center_slider()
-        layer, mode = (self.boxes, "add_rectangle") if kind == "box" else (self.points, "add")
+        mode = TOOLS[kind]
+        layer = self.points if kind == "point" else self.boxes
         for mine in self.both():  # above every image, or the user draws blind
             layers = self._viewer.layers
             layers.move(layers.index(mine), len(layers))
@@ -115,18 +129,19 @@ class PromptLayers:
             layer.mode = "pan_zoom"
 
     def number_new(self) -> None:
-        """Give objects without a number, and copies of one, a number of their own."""
+        """Give objects without a number, and copies of a box, a number of their own. Strokes may share a box's."""
         if self.boxes is None or not len(self.boxes.data):
             return
         numbers = [int(n) for n in self.boxes.features[OBJECT]]
         seen: set[int] = set()
-        for i, number in enumerate(numbers):
-            if number == UNSET or number in seen:
+        for i, (number, kind) in enumerate(zip(numbers, self.boxes.shape_type, strict=True)):
+            if number == UNSET or (number in seen and kind not in ("path", "line")):
                 numbers[i] = self._next
                 self._next += 1
-            seen.add(numbers[i])
+            if kind not in ("path", "line"):
+                seen.add(numbers[i])
         if numbers != [int(n) for n in self.boxes.features[OBJECT]]:
-            self.boxes.features = {OBJECT: numbers}
+            self.boxes.features = self.boxes.features.assign(**{OBJECT: numbers})
 
     def remove(self, numbers: Collection[int]) -> None:
         """Take the prompts of these objects off the layers."""
@@ -238,19 +253,27 @@ class PromptLayers:
             self._viewer.dims.set_point(axis + offset, there[axis + offset])
 
     def _before_click(self, viewer: Any, event: Any) -> None:
-        """Runs before napari stores the point: says its sign, its object and its slice."""
-        if self.points is None or viewer.layers.selection.active is not self.points or self.points.mode != "add":
-            return
-        plane = View(viewer, self._image).shown()
+        """Runs before napari stores a prompt: says its sign, its object and its slice."""
+        active = viewer.layers.selection.active
         negative = event.button == 2 or "Shift" in event.modifiers
+        sign = {POSITIVE: "0" if negative else "1"}
+        if self.points is not None and active is self.points and self.points.mode == TOOLS["point"]:
+            plane = View(viewer, self._image).shown()
+            where = NOWHERE if plane is None else plane_name(plane)
+            self.points.feature_defaults = {**sign, OBJECT: self._aimed(), PLANE: where}
+        elif self.boxes is not None and active is self.boxes and self.boxes.mode in DRAWING:
+            stroke = self.boxes.mode == STROKING
+            features: dict[str, Any] = {**sign, OBJECT: self._aimed()} if stroke else UNTIED_SHAPE
+            self.boxes.selected_data = set()  # or the colour would be theirs
+            self.boxes.feature_defaults = features
+            self.boxes.current_edge_color = SHAPE_COLORS[features[POSITIVE]]
+
+    def _aimed(self) -> int:
+        """The number of the object that a click or a stroke is for: the one aimed at, or a new one."""
         number = self._aim()
         if number == UNSET:
             number, self._next = self._next, self._next + 1
-        self.points.feature_defaults = {
-            POSITIVE: "0" if negative else "1",
-            OBJECT: number,
-            PLANE: NOWHERE if plane is None else plane_name(plane),
-        }
+        return number
 
     def _remove_points(self, rows: Collection[int]) -> None:
         if not rows:

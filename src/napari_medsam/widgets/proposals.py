@@ -14,10 +14,10 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.engine import Engine, Priority
+from napari_medsam.engine import Engine, Errand, Outcome, Priority
 from napari_medsam.errors import MedsamError
-from napari_medsam.models.base import Segmenter
-from napari_medsam.session import Request, Response
+from napari_medsam.inference import Request, Response
+from napari_medsam.models.base import Model
 from napari_medsam.widgets.collect import OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.preview import Preview
@@ -40,7 +40,7 @@ class Proposals(QObject):
     ----------
     viewer : napari.Viewer
     load : callable
-        Makes a model from its short name; called off the GUI thread.
+        Makes a model from its reference; called off the GUI thread.
     store : EmbeddingStore
     keys : mapping of key to callable
         Bound while the preview layer is active.
@@ -49,9 +49,11 @@ class Proposals(QObject):
     changed = Signal()
     said = Signal(str, str)
     failed = Signal(object)
+    outcome = Signal(object)
+    """What came of an errand to the lane."""
     _arrived = Signal(object)
 
-    def __init__(self, viewer: Any, load: Callable[[str], Segmenter], store: EmbeddingStore, keys: Keys) -> None:
+    def __init__(self, viewer: Any, load: Callable[[str], Model], store: EmbeddingStore, keys: Keys) -> None:
         super().__init__()
         self.viewer = viewer
         self.work: Workspace | None = None
@@ -124,7 +126,7 @@ class Proposals(QObject):
             self.read_soon()
 
     def use(self, kind: str) -> None:
-        """Make a drawing tool ready; `kind` is "box" or "point"."""
+        """Make a drawing tool ready; `kind` is "box", "point" or "stroke"."""
         self.preview.prepare()
         self.layers.use(kind)
 
@@ -173,6 +175,10 @@ class Proposals(QObject):
             self.engine.submit(request, Priority.PROMPT)
         if requests:
             self.said.emit("Segmenting ...", "busy")
+
+    def do(self, errand: Errand) -> None:
+        """Give the lane something else to do; `outcome` is sent when it is done."""
+        self.engine.submit(errand)
 
     def accept(self, key: str) -> None:
         """Write one proposal into the labels; one that has no mask yet is accepted when it has."""
@@ -239,7 +245,10 @@ class Proposals(QObject):
                 work.target.show_names()
                 self.changed.emit()
 
-    def _receive(self, response: Response) -> None:
+    def _receive(self, response: Response | Outcome) -> None:
+        if isinstance(response, Outcome):
+            self.outcome.emit(response)
+            return
         work = self.work
         if work is None or not work.session.receive(response):
             return
@@ -250,7 +259,9 @@ class Proposals(QObject):
         elif work.session.drafts[response.request.draft].wanted:
             self.accept(response.request.draft)
         elif asked is not None:
-            self.said.emit(f"Ready - {1e3 * (time.perf_counter() - asked):.0f} ms", "ready")
+            took = f"Ready - {1e3 * (time.perf_counter() - asked):.0f} ms"
+            note = response.prediction.note if response.prediction is not None else ""
+            self.said.emit(f"{took}. {note}" if note else took, "ready")
 
     def _consume(self, work: Workspace, key: str) -> None:
         drawn: Drawn | None = work.drawn.pop(key, None)
