@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from napari_medsam.models import litemedsam, medsam, medsam2, mobile_sam, msa, registry, sam, sam2, sammed2d, samus
 from napari_medsam.models.base import Segmenter
 from napari_medsam.models.compute import Compute
-from napari_medsam.models.frame import Frame, InputPrompts
+from napari_medsam.models.frame import Frame, InputPrompts, corners_of
 from napari_medsam.models.frame_lite import LITE
 from napari_medsam.models.frame_medsam import MEDSAM
 from napari_medsam.models.frame_sam import SAM
 from napari_medsam.models.frame_sam2 import MEDSAM2, SAM2
-from napari_medsam.models.frame_squash import MED2D, MSA, SAMUS
+from napari_medsam.models.frame_squash import MED2D, MSA, SAMUS, ends_of
 from napari_medsam.models.sam_encoder import EncoderConfig
 from napari_medsam.models.sam_segmenter import Answer, SamSegmenter
 from napari_medsam.models.scribble import ScribbleSegmenter
@@ -73,8 +73,10 @@ class Family:
     def segmenter(self, network: Any = None) -> Segmenter:
         """The family's adapter around a network, its own by default."""
         spec = registry.row(self.row).spec("random")
-        kind = ScribbleSegmenter if self.row == "litemedsam-scribble" else SamSegmenter
-        made = kind(spec, self.frame, network or self.network())
+        chosen = network or self.network()
+        if self.row == "litemedsam-scribble":
+            return ScribbleSegmenter(spec, self.frame, chosen)
+        made = SamSegmenter(spec, self.frame, chosen, corners=ends_of if self.frame is MED2D else corners_of)
         return StandIn(made) if spec.stand_ins else made
 
 

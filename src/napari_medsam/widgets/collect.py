@@ -82,8 +82,8 @@ def collect(
     for layer in shapes:
         for i in range(len(layer.data)):
             try:
-                positive = not _is_one_of(layer, own) or _sign(layer.features[POSITIVE].iloc[i])
-                _take_shape(view, layer, i, objects, strokes, (_number_of(layer, i, own), positive))
+                said = _number_of(layer, i, own), _is_positive(layer, i, own)
+                _take_shape(view, layer, i, objects, strokes, said)
             except MedsamError as error:
                 problems.append(f"Shape {i + 1} of {layer.name!r}: {error}")
     for plane, stroke, number in strokes:
@@ -143,6 +143,12 @@ def _click(view: View, layer: Any, i: int, own: Sequence[Any]) -> Click:
 
 def _number_of(layer: Any, i: int, own: Sequence[Any]) -> int:
     return int(layer.features[OBJECT].iloc[i]) if _is_one_of(layer, own) else UNSET
+
+
+def _is_positive(layer: Any, i: int, own: Sequence[Any]) -> bool:
+    """Whether shape `i` is on its object; in the user's layers all are."""
+    marked = _is_one_of(layer, own) and POSITIVE in layer.features
+    return not marked or _sign(layer.features[POSITIVE].iloc[i])
 
 
 def _is_one_of(layer: Any, layers: Sequence[Any]) -> bool:
