@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,3 +102,15 @@ def tensor_of(values: NDArray[Any]) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.require(values, requirements="W"))
+
+
+def leave_a_core() -> None:
+    """Let torch have all cores but one, which draws; OMP_NUM_THREADS, where it is set, decides instead.
+
+    A team of threads waits at every barrier for its slowest, and one that shares its core with a busy window made small
+    networks ten times slower.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))

@@ -6,64 +6,50 @@ import gc
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import MemoryShortError
-from napari_medsam.models.base import Embedding, ModelSpec, Prediction, Segmenter
+from napari_medsam.models.base import Embedding, Labeller, Model, ModelSpec, Prediction, Segmenter
 from napari_medsam.models.compute import Compute, device_of, precision_of
 from napari_medsam.prompts import Prompts
 
 Value = TypeVar("Value")
+Made = TypeVar("Made", bound=Model)
 
 
-class Fallback:
-    """A segmenter that is made anew in less memory, once, when its device has too little.
+class Remade(Generic[Made]):
+    """A model that is made anew in less memory, once, when its device has too little.
 
     Parameters
     ----------
     make : callable
-        Makes the segmenter for a Compute.
+        Makes the model for a Compute.
     compute : Compute
         What to begin with.
     """
 
-    def __init__(self, make: Callable[[Compute], Segmenter], compute: Compute) -> None:
+    def __init__(self, make: Callable[[Compute], Made], compute: Compute) -> None:
         self._make = make
         self._compute = compute
-        self._note = ""
-        self._segmenter: Segmenter | None = self._tried(lambda: make(compute)) or self._smaller()
-        self._spec = self._segmenter.spec
+        self._model: Made | None = None
+        self.note = ""
+        """What the user should know: that it runs elsewhere than asked; empty while it does not."""
+        self._model = self._tried(lambda: make(compute)) or self._smaller()
+        self.spec: ModelSpec = self._model.spec
+        """As it was first made, so that embeddings of before stay valid."""
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The segmenter's spec as it was first made, so that embeddings of before stay valid."""
-        return self._spec
+    def run(self, act: Callable[[Made], Value]) -> Value:
+        """Do something with the model; in less memory if there is too little."""
+        found = self._tried(lambda: act(self._there()))
+        return act(self._smaller()) if found is None else found
 
-    @property
-    def segmenter(self) -> Segmenter:
-        """The segmenter in use."""
-        if self._segmenter is None:
-            self._segmenter = self._make(self._compute)
-        return self._segmenter
-
-    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
-        """Encode; in less memory if there is too little."""
-        found = self._tried(lambda: self.segmenter.encode(plane))
-        if found is None:
-            smaller = self._smaller()
-            found = smaller.encode(plane)
-        return replace(found, model=self._spec.digest)
-
-    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
-        """Decode; in less memory if there is too little. Says in the note when it does not run as asked."""
-        found = self._tried(lambda: self.segmenter.decode(embedding, prompts))
-        if found is None:
-            smaller = self._smaller()
-            found = smaller.decode(embedding, prompts)
-        return replace(found, note=" ".join(part for part in (found.note, self._note) if part))
+    def _there(self) -> Made:
+        if self._model is None:
+            self._model = self._make(self._compute)
+        return self._model
 
     def _tried(self, act: Callable[[], Value]) -> Value | None:
         try:
@@ -74,20 +60,67 @@ class Fallback:
         free()  # the traceback, and with it what the attempt held, is gone here
         return None
 
-    def _smaller(self) -> Segmenter:
-        """The segmenter in half precision, or on the CPU if that is what it had; once only."""
+    def _smaller(self) -> Made:
+        """The model in half precision, or on the CPU if that is what it had; once only."""
         advice = "Close other programs and data, or choose a smaller model."
-        if self._note:
-            raise MemoryShortError(f"There is not enough memory for this model. {self._note} {advice}")
-        self._segmenter = None
+        if self.note:
+            raise MemoryShortError(f"There is not enough memory for this model. {self.note} {advice}")
+        self._model = None
         free()
         self._compute, where = next_smaller(self._compute)
-        self._note = f"It runs {where}, as there was too little memory."
+        self.note = f"It runs {where}, as there was too little memory."
         made = self._tried(lambda: self._make(self._compute))
         if made is None:
             raise MemoryShortError(f"There is not enough memory for this model, not even {where}. {advice}")
-        self._segmenter = made
+        self._model = made
         return made
+
+
+class Fallback:
+    """A segmenter that is `Remade` when there is too little memory; its answers say so.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the segmenter for a Compute.
+    compute : Compute
+        What to begin with.
+    """
+
+    def __init__(self, make: Callable[[Compute], Segmenter], compute: Compute) -> None:
+        self._remade = Remade(make, compute)
+        self.spec = self._remade.spec
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Encode; in less memory if there is too little."""
+        found = self._remade.run(lambda segmenter: segmenter.encode(plane))
+        return replace(found, model=self.spec.digest)
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Decode; in less memory if there is too little."""
+        found = self._remade.run(lambda segmenter: segmenter.decode(embedding, prompts))
+        return replace(found, note=" ".join(part for part in (found.note, self._remade.note) if part))
+
+
+class LabellerFallback:
+    """A labeller that is `Remade` when there is too little memory.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the labeller for a Compute.
+    compute : Compute
+        What to begin with.
+    """
+
+    def __init__(self, make: Callable[[Compute], Labeller], compute: Compute) -> None:
+        self._remade = Remade(make, compute)
+        self.spec = self._remade.spec
+        self.classes = self._remade.run(lambda labeller: labeller.classes)
+
+    def label(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Label; in less memory if there is too little."""
+        return self._remade.run(lambda labeller: labeller.label(values))
 
 
 def next_smaller(compute: Compute) -> tuple[Compute, str]:

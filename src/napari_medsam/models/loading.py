@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_medsam.errors import CheckpointError, MedsamError, MemoryShortError, ModelError
-from napari_medsam.models import registry
+from napari_medsam.models import beside_mesa, registry
 from napari_medsam.models.base import Model
 from napari_medsam.models.checkpoints import hashes, identify, places, reading
 from napari_medsam.models.checkpoints.choices import Remembered, check_content, decide
 from napari_medsam.models.checkpoints.places import Kind, Places
 from napari_medsam.models.checkpoints.sniffing import weights_at
-from napari_medsam.models.compute import Compute, device_of, precision_of
+from napari_medsam.models.compute import Compute, device_of, leave_a_core, precision_of
 from napari_medsam.models.row import Row
 from napari_medsam.models.sources import Sources
 
@@ -56,9 +56,8 @@ class Loader:
         precision_of(self.compute, device_of(self.compute))  # refused before gigabytes are read
         sources = self.sources(row, path)
         make = backend_of(row)
-        if row.automatic:
-            return _made(row, lambda: make(self._settled(sources)))
-        return self._segmenter(row, make, sources)
+        leave_a_core()
+        return self._remade(row, make, sources)
 
     def sources(self, row: Row, path: Path | None = None) -> Sources:
         """What the backend of a row needs: its weights, made sure of, and those beside it."""
@@ -107,13 +106,15 @@ class Loader:
         self.remembered.keep_answer(hashes.digest_of(weights_at(path)), name)
         return registry.reference(name, path)
 
-    def _segmenter(self, row: Row, make: Callable[..., Model], sources: Sources) -> Model:
-        from napari_medsam.models.fallback import Fallback
+    def _remade(self, row: Row, make: Callable[..., Model], sources: Sources) -> Model:
+        from napari_medsam.models.fallback import Fallback, LabellerFallback
         from napari_medsam.models.stand_in import StandIn
 
         def made(compute: Compute) -> Any:
             return _made(row, lambda: make(self._settled(replace(sources, compute=compute))))
 
+        if row.automatic:
+            return LabellerFallback(made, self.compute)
         segmenter = Fallback(made, self.compute)
         return StandIn(segmenter) if row.stand_ins else segmenter
 
@@ -132,6 +133,7 @@ def load(reference: str) -> Model:
 def backend_of(row: Row) -> Callable[..., Model]:
     """What makes a row's model."""
     module, _, attribute = row.backend.partition(":")
+    beside_mesa.import_triton()
     try:
         made: Callable[..., Model] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, OSError, ValueError) as error:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.contract.fakes import BoxFake
+from tests.contract.fakes import BoxFake, LabelFake
 
 from napari_medsam.errors import MemoryShortError
 from napari_medsam.models.base import Embedding, Prediction
 from napari_medsam.models.compute import Compute
-from napari_medsam.models.fallback import Fallback
+from napari_medsam.models.fallback import Fallback, LabellerFallback
 from napari_medsam.prompts import Box, Prompts
 
 PLANE = np.zeros((20, 30), dtype=np.uint8)
@@ -86,3 +86,20 @@ def test_an_embedding_of_before_is_still_the_models() -> None:
     embedding = model.encode(PLANE)
     model.decode(embedding, BOX)
     assert model.encode(PLANE).model == embedding.model == model.spec.digest
+
+
+def test_a_labeller_goes_on_in_less_memory_too() -> None:
+    class HungryLabeller(LabelFake):
+        def __init__(self, compute: Compute) -> None:
+            super().__init__()
+            self._hungry = compute.precision == "float32"
+
+        def label(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+            if self._hungry:
+                raise MemoryError
+            return super().label(values)
+
+    values = np.array([[-100, 40], [100, 900]])
+    model = LabellerFallback(HungryLabeller, Compute("cpu", "float32"))
+    assert model.classes == LabelFake.classes
+    np.testing.assert_array_equal(model.label(values), LabelFake().label(values))

@@ -42,7 +42,8 @@ STRANGERS: tuple[Stranger, ...] = (
     _stranger(
         r"\.lora_[AB](\.default)?(\.weight)?$",
         "LoRA of another order of names (PEFT, or loralib as Medical-SAM-Adapter's sam_lora writes it)",
-        "Merge it into its base with its own program, and save that as a plain SAM; or choose a file with w_a_000.",
+        "If its weights hold the change already, save them without the lora_ tensors and choose that file; or choose a "
+        "file with w_a_000.",
     ),
     _stranger(
         r"\.qkv\.linear_[ab]_[qv]\.",
