@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,21 @@ def nearest(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(labels[np.ix_(rows, columns)])
 
 
+def coverage(mask: NDArray[np.bool_], size: tuple[int, int]) -> FloatArray:
+    """How much of each pixel of a raster of `size` a mask on the canvas covers, 0 to 1."""
+    row, column = (_shares(n) for n in size)
+    return np.asarray(row @ mask.astype(np.float32) @ column.T)
+
+
+@lru_cache(maxsize=64)
+def _shares(count: int) -> FloatArray:
+    """The part of each of `count` pixels that each sample of the canvas fills, (count, SIDE)."""
+    edges = np.arange(count + 1) * (SIDE / count)
+    at = np.arange(SIDE)[None]
+    part = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
+    return np.asarray(np.maximum(part, 0) * (count / SIDE), dtype=np.float32)
+
+
 def overlays(grey: FloatArray, rng: Rng) -> FloatArray:
     """Bands of ribs and soft shadows added on top, as in projection."""
     picture = Image.new("L", (SIDE, SIDE), 0)
@@ -95,10 +111,10 @@ def overlays(grey: FloatArray, rng: Rng) -> FloatArray:
 def rounded(grey: FloatArray, labels: NDArray[np.uint8], scene: Scene, rng: Rng) -> FloatArray:
     """Air seen in projection: it thins out to its border, which lies in the grey outside the dark."""
     air = np.array([t == "air" for t in scene.tissue])[labels]
-    if not air.any() or rng.random() < 0.25:
+    if not air.any() or rng.random() < 0.15:
         return grey
     depth = distance_transform_edt(air)
-    share = np.clip(depth / rng.uniform(8, 34), 0, 1) ** rng.uniform(0.5, 1.1)
+    share = np.clip(depth / rng.uniform(8, 40), 0, 1) ** np.exp(rng.uniform(-0.6, 0.9))
     wall = np.float32(np.median(grey[~air])) if not air.all() else np.float32(0)
     return np.where(air, wall + share * (grey - wall), grey).astype(np.float32)
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray  # noqa: E402
 from scipy import ndimage, stats  # noqa: E402
 
 from napari_medsam.intensity import Window, percentile_window, to_uint8  # noqa: E402
-from napari_medsam.models.starter import WEIGHTS, Starter  # noqa: E402
+from napari_medsam.models.starter import HINT, WEIGHTS, Starter  # noqa: E402
 from napari_medsam.prompts import Box, Point, Prompts  # noqa: E402
 
 BoolArray = NDArray[np.bool_]
@@ -143,9 +143,10 @@ def main() -> None:
     parser.add_argument("--weights", default=str(WEIGHTS))
     parser.add_argument("--view", type=int, default=64)
     parser.add_argument("--flips", type=int, default=4)
+    parser.add_argument("--hint", type=float, default=HINT, help="weight of the contour; 0 for the network alone")
     parser.add_argument("--each", action="store_true", help="print every plane")
     arguments = parser.parse_args()
-    model: Any = Starter(Path(arguments.weights), arguments.view, arguments.flips)
+    model: Any = Starter(Path(arguments.weights), arguments.view, arguments.flips, arguments.hint)
     results = evaluate(model, Path(arguments.planes))
     if arguments.each:
         for r in results:

@@ -5,23 +5,19 @@ python export.py checkpoints/last.pt ../src/napari_medsam/models/weights/starter
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from napari_medsam.models.starter_network import NetworkConfig
+from napari_medsam.models.starter_weights import write_weights
 
 
 def export(checkpoint: Path, out: Path, which: str = "average") -> int:
     """Write the file; returns its size in bytes."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    tensors = {k: v.half().contiguous() for k, v in state[which].items() if v.dtype.is_floating_point}
-    facts = {"config": json.dumps(NetworkConfig().as_dict()), "step": str(state["numbers"]["step"])}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(out), metadata=facts)
+    write_weights(out, state[which], NetworkConfig(), {"step": str(state["numbers"]["step"])})
     return out.stat().st_size
 
 

@@ -19,113 +19,31 @@ from scipy import ndimage
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from appearance import Shot, picture  # noqa: E402
+from annotator import Hand, one_thing  # noqa: E402
+from appearance import picture  # noqa: E402
 from layouts import draw_scene  # noqa: E402
 from shapes import Rng  # noqa: E402
 
-from napari_medsam.models.starter_views import View  # noqa: E402
-
-BoxTuple = tuple[float, float, float, float]
+from napari_medsam.models.finetune.people import bounds  # noqa: E402
+from napari_medsam.models.finetune.samples import Batch, Sample, Shares, sample  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Shares):
     """What is drawn.
 
     Parameters
     ----------
     seed : int
-    size : int
-        Samples a side of a view.
     per_scene : int
         Targets taken from one scene, at most.
-    without_box : float
-        Share of samples whose object is only pointed at.
     shuffle : int
         Samples kept back and drawn from, so that a batch holds many scenes.
     """
 
     seed: int = 2026
-    size: int = 64
     per_scene: int = 8
-    without_box: float = 0.08
     shuffle: int = 384
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples stacked: (n, size, size) uint8 views, targets and insides, (n, 4) boxes in view samples, (n,) has box."""
-
-    views: NDArray[np.uint8]
-    targets: NDArray[np.uint8]
-    inside: NDArray[np.uint8]
-    boxes: NDArray[np.uint8]
-    has_box: NDArray[np.bool_]
-
-
-Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], bool]
-
-
-def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Half-open bounds of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def one_thing(mask: NDArray[np.bool_], rng: Rng) -> NDArray[np.bool_]:
-    """Mostly the largest piece of a mask, now and then any piece or all of them."""
-    pieces, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(pieces.ravel())[1:]
-    if sizes.max() > 0.93 * sizes.sum() or rng.random() < 0.08:
-        return mask
-    chosen = rng.choice(count, p=sizes / sizes.sum()) if rng.random() < 0.3 else sizes.argmax()
-    return np.asarray(pieces == chosen + 1)
-
-
-def drawn_box(mask: NDArray[np.bool_], rng: Rng) -> BoxTuple:
-    """The bounds as a person draws them: one pixel around, loose by one margin, or each side by itself."""
-    row0, column0, row1, column1 = bounds(mask)
-    height, width = row1 - row0, column1 - column0
-    kind = rng.random()
-    if kind < 0.35:
-        grow = np.ones(4)
-    elif kind < 0.72:
-        share = np.exp(rng.uniform(np.log(0.05), np.log(0.5)))
-        grow = np.full(4, np.ceil(share * np.sqrt(height * width)))
-    else:
-        grow = np.round(rng.normal(0.05, 0.07, 4) * (height, width, height, width))
-    box = np.array([row0, column0, row1, column1]) + grow * (-1, -1, 1, 1)
-    box[:2], box[2:] = np.maximum(box[:2], 0), np.minimum(box[2:], mask.shape)
-    if (box[2:] - box[:2] < 2).any():
-        return row0, column0, row1, column1
-    return tuple(float(v) for v in box)  # type: ignore[return-value]
-
-
-def loose_view(mask: NDArray[np.bool_], rng: Rng, size: int) -> View:
-    """A square view of unknown scale about a point of the object: what there is before any box."""
-    row0, column0, row1, column1 = bounds(mask)
-    side = max(row1 - row0, column1 - column0, 5) * float(np.exp(rng.uniform(np.log(1.15), np.log(5))))
-    at = np.argwhere(mask)[int(rng.integers(np.count_nonzero(mask)))]
-    return View(at[0] + 0.5 - side / 2, at[1] + 0.5 - side / 2, side, side, size)
-
-
-def sample(shot: Shot, mask: NDArray[np.bool_], rng: Rng, recipe: Recipe) -> Sample:
-    """One object of a picture, as the network sees it; turned so that the box is not taller than wide."""
-    has_box = bool(rng.random() >= recipe.without_box)
-    box = drawn_box(mask, rng)
-    plane = shot.plane
-    if has_box and box[2] - box[0] > box[3] - box[1]:
-        plane, mask, box = plane.T, mask.T, (box[1], box[0], box[3], box[2])
-    view = View.around(box, recipe.size) if has_box else loose_view(mask, rng, recipe.size)
-    cover = view.box_map(box) if has_box else np.zeros((recipe.size,) * 2, np.float32)
-    maps = (view.look(plane), view.look(mask) * 255, view.inside(plane.shape) * 255, cover * 255)
-    out = [np.rint(m).astype(np.uint8) for m in maps]
-    for axis in (0, 1):
-        if rng.random() < 0.5:
-            out = [np.flip(m, axis) for m in out]
-    return out[0], out[1], out[2], out[3], has_box
 
 
 def scene_samples(recipe: Recipe, index: int) -> list[Sample]:
@@ -134,6 +52,7 @@ def scene_samples(recipe: Recipe, index: int) -> list[Sample]:
     scene = draw_scene(rng)
     projection = "radiograph" in scene.origin or rng.random() < 0.05
     shot = picture(scene, rng, projection)
+    hand = Hand.draw(rng)
     weights = np.array([w for _, w in scene.targets])
     order = rng.choice(
         len(weights), size=min(len(weights), 3 * recipe.per_scene), replace=False, p=weights / weights.sum()
@@ -146,9 +65,9 @@ def scene_samples(recipe: Recipe, index: int) -> list[Sample]:
             continue
         chosen = np.zeros(256, bool)
         chosen[list(labels)] = True
-        mask = one_thing(chosen[shot.labels], rng)
+        mask = one_thing(hand.outline(chosen[scene.labels], shot.labels.shape, rng), rng)
         if usable(mask, rng) and visible(mask, shot.plane, rng):
-            out.append(sample(shot, mask, rng, recipe))
+            out.append(sample(shot.plane, mask, rng, recipe))
         if len(out) == recipe.per_scene:
             break
     return out
@@ -196,9 +115,7 @@ def batches(recipe: Recipe, count: int, first_scene: int = 0, stride: int = 1) -
             i = int(rng.integers(len(pool)))
             pool[i], pool[-1] = pool[-1], pool[i]
             taken.append(pool.pop())
-        columns = list(zip(*taken, strict=True))
-        views, targets, inside, boxes = (np.ascontiguousarray(np.stack(c)) for c in columns[:4])
-        yield Batch(views, targets, inside, boxes, np.array(columns[4])), scene
+        yield Batch.of(taken), scene
 
 
 def contact_sheet(path: str, columns: int = 12, rows: int = 8) -> None:

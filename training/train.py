@@ -27,15 +27,14 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
-from generator import Batch, Recipe, batches  # noqa: E402
-from prompting import best, correct  # noqa: E402
+from generator import Recipe, batches  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # noqa: E402
 
+from napari_medsam.models.finetune.objective import Samples, rounds  # noqa: E402
+from napari_medsam.models.finetune.samples import Batch  # noqa: E402
 from napari_medsam.models.starter_network import StarterNetwork  # noqa: E402
 
 MEET = 5
@@ -68,94 +67,6 @@ class Stream(IterableDataset[tuple[Batch, int]]):
         helper, helpers = (info.id, info.num_workers) if info else (0, 1)
         stride = self.place.world * helpers
         return batches(self.recipe, self.count, self.first + self.place.rank * helpers + helper, stride)
-
-
-@dataclass
-class Samples:
-    """A batch as tensors on the device."""
-
-    view: Tensor
-    target: Tensor
-    inside: Tensor
-    has_box: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch, device: str) -> Samples:
-        """From uint8 arrays."""
-
-        def put(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device).float() / 255
-
-        flag = torch.from_numpy(batch.has_box).to(device)
-        flags = flag.float()[:, None, None].expand(-1, *batch.views.shape[1:])
-        inside = put(batch.inside)
-        view = torch.stack([put(batch.views), inside, put(batch.boxes), flags], 1)
-        return cls(view, put(batch.targets), inside, flag)
-
-
-def first_prompts(samples: Samples, random: torch.Generator) -> Tensor:
-    """Nothing but the box; one positive click where there is no box, and sometimes beside one."""
-    count, size = samples.target.shape[:2]
-    empty = torch.zeros(count, 3, size, size, device=samples.target.device)
-    nothing = torch.full_like(samples.target, -9.0)
-    clicked = correct(empty, nothing, samples.target > 0.5, random)
-    clicked[:, 2] = 0
-    wanted = ~samples.has_box | (torch.rand(count, generator=random).to(empty.device) < 0.07)
-    return torch.where(wanted[:, None, None, None], clicked, empty)
-
-
-def mask_losses(logits: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Loss and true Dice of every candidate, (n, k) each."""
-    target, weight = samples.target[:, None], samples.inside[:, None]
-    cross = functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    area = (target * weight).sum((2, 3)).clamp(min=4)
-    cross = (cross * weight).sum((2, 3)) / (area + 0.25 * weight.sum((2, 3)))
-    soft = torch.sigmoid(logits) * weight
-    overlap = 2 * (soft * target).sum((2, 3)) / (soft.sum((2, 3)) + area)
-    hard, truth = (logits > 0) & (weight > 0.5), (target > 0.5) & (weight > 0.5)
-    both = (hard & truth).sum((2, 3))
-    true = 2 * both / (hard.sum((2, 3)) + truth.sum((2, 3))).clamp(min=1)
-    return cross + 1 - overlap, true
-
-
-def total_loss(logits: Tensor, quality: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Loss of a batch: the first candidate always, the better of the others, and the judgement of all."""
-    losses, true = mask_losses(logits, samples)
-    others = losses[:, 1:]
-    judged = functional.binary_cross_entropy_with_logits(quality.float(), true.float())
-    loss = losses[:, 0].mean() + 0.5 * others.amin(1).mean() + 0.05 * others.mean() + 0.5 * judged
-    return loss, true
-
-
-def rounds(network: StarterNetwork, samples: Samples, random: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-    """Loss over the first answer to all samples and a later one, after some corrections, to half of them."""
-    features = network.encode(samples.view)
-    start = first_prompts(samples, random)
-    half = (len(start) + 1) // 2
-    part = tuple(f[:half].detach() for f in features)
-    prompts = start[:half]
-    network.decoder.eval()
-    with torch.no_grad():
-        for _ in range(int(torch.randint(1, 4, (1,), generator=random))):
-            logits, quality = network.decode(part, prompts)  # type: ignore[arg-type]
-            prompts = correct(prompts, best(logits, quality), samples.target[:half] > 0.5, random)
-    network.decoder.train()
-    twice = tuple(torch.cat([f, f[:half]]) for f in features)
-    logits, quality = network.decode(twice, torch.cat([start, prompts]))  # type: ignore[arg-type]
-    target, inside = (torch.cat([t, t[:half]]) for t in (samples.target, samples.inside))
-    every = Samples(samples.view, target, inside, samples.has_box)
-    loss, true = total_loss(logits, quality, every)
-    chosen = true.gather(1, quality.argmax(1)[:, None])[:, 0]
-    boxed = samples.has_box
-    count = len(start)
-    numbers = {
-        "loss": float(loss.detach()),
-        "box": float(true[:count, 0][boxed].mean()),
-        "chosen": float(chosen[:count][boxed].mean()),
-        "oracle": float(true[:count].amax(1)[boxed].mean()),
-        "clicks": float(chosen[count:].mean()),
-    }
-    return loss, numbers
 
 
 class Run:
@@ -257,7 +168,7 @@ def samples_of(run: Run) -> Iterator[tuple[Batch, int]]:
     c, place = run.config, run.place
     shuffle = 64 if c["steps"] < 200 else Recipe.shuffle
     recipe = replace(
-        Recipe(c["seed"]), size=run.size, per_scene=c["per_scene"], without_box=c["without_box"], shuffle=shuffle
+        Recipe(seed=c["seed"]), size=run.size, per_scene=c["per_scene"], without_box=c["without_box"], shuffle=shuffle
     )
     stream = Stream(recipe, c["batch"] // place.world, run.scene, place)
     return iter(DataLoader(stream, batch_size=None, num_workers=place.workers))

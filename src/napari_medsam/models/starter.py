@@ -1,34 +1,42 @@
 """The `starter` model: a small network trained on synthetic images alone, behind the seam of `base`.
 
-It looks at the box and as much again around it. The first prompt on a box is a second look: the features of that view
-are made once and kept, so a further click costs only the light decoder. Without a box it looks at several scales
-about the marks, takes the mask that it judges best, and looks again at its bounds.
+It looks at the box and its surroundings. The first prompt on a box is a second look: the features of that view are made
+once and kept, so a further click costs only the light decoder. Without a box it looks at several scales about the
+marks, takes the mask that it judges best, and looks again at its bounds.
+
+The network sees a box through 64 x 64 samples and places borders to about half a sample. The `contour` follows edges on
+the pixels, but does not know what belongs together. So each box is given to both, and where the network is unsure
+(its logit below HINT) the contour decides.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.errors import ImageError
+from napari_medsam.models import registry
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction
-from napari_medsam.models.starter_views import View
-from napari_medsam.prompts import Box, Point, PromptKind, Prompts
+from napari_medsam.models.contour import Contour
+from napari_medsam.models.frame import as_grey
+from napari_medsam.models.sam_segmenter import require_plane
+from napari_medsam.models.starter_look import BoxTuple, Look, around, fitting, tall
+from napari_medsam.models.starter_marks import FloatArray, Mark, all_marks, obedient
+from napari_medsam.models.starter_weights import WEIGHTS, read_weights, ready
+from napari_medsam.prompts import Box, Prompts
 
 if TYPE_CHECKING:
     import torch
 
-    from napari_medsam.models.starter_network import StarterNetwork
+    from napari_medsam.models.sources import Sources
 
-WEIGHTS = Path(__file__).parent / "weights" / "starter.safetensors"
 VIEW = 64
 SCALES = (16, 32, 64, 128, 256)
 """Sides in pixels of the views that are tried where there is no box."""
@@ -40,13 +48,14 @@ FLIPS = 4
 LEAD = 0.1
 """The first candidate, trained to be right by itself, is left for another only when that scores this much more."""
 
-SPREAD = 1 / 40
 KEPT = 32
 """Views and answers kept."""
 
-FloatArray = NDArray[np.float32]
-BoxTuple = tuple[float, float, float, float]
-Mark = tuple[tuple[tuple[float, float], ...], bool]
+HINT = 1.0
+"""The logit by which the contour of a box speaks, for its inside and against its outside; each mark halves it."""
+
+SPEC = registry.row("starter").spec("2")
+
 Value = TypeVar("Value")
 
 
@@ -63,27 +72,39 @@ class Recent(OrderedDict[Any, Value]):
 
 
 class Starter:
-    """Segmenter with the weights that come with the package."""
+    """Segmenter with the weights that come with the package, or others of the same layout.
 
-    def __init__(self, weights: Path | None = None, view: int = VIEW, flips: int = FLIPS) -> None:
-        path = weights or WEIGHTS
-        self._network, digest = load_network(path)
+    Parameters
+    ----------
+    weights : Path
+    view : int
+        Samples a side of a view.
+    flips : int
+        Mirrorings that are averaged, 1 to 4.
+    hint : float
+        How much the contour of a box counts; 0 for the network alone.
+    spec : ModelSpec
+        Of the weights; the view, the mirrorings and the file's content are added to its digest.
+    """
+
+    def __init__(
+        self,
+        weights: Path = WEIGHTS,
+        view: int = VIEW,
+        flips: int = FLIPS,
+        hint: float = HINT,
+        spec: ModelSpec = SPEC,
+    ) -> None:
+        read = read_weights(weights)
+        self._network = ready(read.network)
+        self._contour = Contour()
         self._view = view
+        self._hint = hint
         self._flips = ALL_FLIPS[:flips]
         self._looks: Recent[tuple[torch.Tensor, ...]] = Recent()
         self._answers: Recent[tuple[FloatArray, FloatArray]] = Recent()
-        self._spec = ModelSpec(
-            name="starter",
-            title="Starter (trained on synthetic images)",
-            digest=f"starter-1-{view}-{flips}-{digest}",
-            prompts=frozenset(PromptKind),
-            needs_network=False,
-            licence="Apache-2.0",
-            about=(
-                "A small network that comes with the plugin, trained on synthetic images only. It is not MedSAM and "
-                "has seen no patient: check every outline."
-            ),
-        )
+        self._hints: Recent[FloatArray] = Recent()
+        self._spec = replace(spec, digest=f"{spec.digest}-{view}-{flips}-{hint}-{read.digest[:16]}")
 
     @property
     def spec(self) -> ModelSpec:
@@ -91,47 +112,67 @@ class Starter:
         return self._spec
 
     def encode(self, plane: NDArray[np.uint8]) -> Embedding:
-        """The grey plane and its digest: all looks are at boxes, and are made when a box is there."""
-        if plane.dtype != np.uint8 or not (plane.ndim == 2 or (plane.ndim == 3 and plane.shape[-1] == 3)):
-            raise ImageError(
-                f"A plane is uint8, (rows, columns) or (rows, columns, 3), not {plane.dtype} {plane.shape}."
-            )
-        grey = plane if plane.ndim == 2 else plane @ np.array([0.299, 0.587, 0.114], np.float32)
-        grey = np.ascontiguousarray(np.rint(grey), dtype=np.uint8)
+        """The grey plane, its digest, and what the contour keeps: looks are at boxes, and made when a box is there."""
+        require_plane(plane)
+        grey = np.ascontiguousarray(as_grey(plane))
         digest = hashlib.blake2b(grey.tobytes(), digest_size=16, person=str(grey.shape).encode()[:16]).digest()
         shape = (int(grey.shape[0]), int(grey.shape[1]))
-        return Embedding(self._spec.digest, shape, {"grey": grey, "digest": np.frombuffer(digest, np.uint8)})
+        arrays = {"grey": grey, "digest": np.frombuffer(digest, np.uint8)}
+        return Embedding(self._spec.digest, shape, {**arrays, **self._contour.encode(plane).arrays})
 
     def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
         """Candidate masks for the box, replaying the marks one after the other."""
         self._spec.check(prompts)
         prompts = prompts.fitted(embedding.shape)
         marks = all_marks(prompts, embedding.shape)
-        if prompts.box is None:
-            box = self._find(embedding, marks)
-        else:
-            b = prompts.box
-            box = (float(b.row0), float(b.column0), float(b.row1), float(b.column1))
-        turned = tall(embedding, box)
-        look = Look(embedding, box, turned, self._view)
-        logits, quality = self._replay(look, marks)
-        maps = look.view.back(logits, look.plane.shape, -9.0)
-        maps = np.swapaxes(maps, 1, 2) if turned else maps
+        box = self._box(embedding, prompts, marks)
+        look = Look(embedding, box, tall(embedding, box), self._view)
+        logits, quality = self._replay(look, marks, None if prompts.mask is None else look.start(prompts.mask))
+        maps = look.back(logits)
+        if self._hint and prompts.mask is None:
+            maps += self._contoured(embedding, box) * np.float32(0.5 ** len(marks))
         return prediction(maps, quality, marks)
 
-    def _replay(self, look: Look, marks: Sequence[Mark]) -> tuple[FloatArray, FloatArray]:
-        previous: FloatArray | None = None
-        answer = self._answer(look, (), None)
+    def _contoured(self, embedding: Embedding, box: BoxTuple) -> FloatArray:
+        """What the contour of a box adds to the logits, (rows, columns)."""
+        key = (embedding.arrays["digest"].tobytes(), box)
+        if key in self._hints:
+            return self._hints[key]
+        levels = {name: array for name, array in embedding.arrays.items() if name.startswith("level")}
+        drawn = Prompts(Box(*(int(v) for v in box)))
+        mask = self._contour.decode(Embedding(self._contour.spec.digest, embedding.shape, levels), drawn).mask
+        return self._hints.keep(key, np.where(mask, self._hint, -self._hint).astype(np.float32))
+
+    def _box(self, embedding: Embedding, prompts: Prompts, marks: Sequence[Mark]) -> BoxTuple:
+        """Where to look: the box drawn, else the bounds of the mask given and the marks on it, else a guess."""
+        if prompts.box is not None:
+            b = prompts.box
+            return float(b.row0), float(b.column0), float(b.row1), float(b.column1)
+        if prompts.mask is not None:
+            held = np.array(prompts.mask.pixels)
+            for points, positive in marks:
+                at = np.floor(np.array(points) + 0.5).astype(int)
+                held[tuple(at.T)] |= positive
+            return around(held)
+        return self._find(embedding, marks)
+
+    def _replay(
+        self, look: Look, marks: Sequence[Mark], start: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Logits (k, v, v) and quality (k,) after the last mark; `start` is the mask given, (v, v), from 0 to 1."""
+        previous = start
+        key = b"" if start is None else start.tobytes()
+        answer = self._answer(look, (), previous, key)
         for count in range(1, len(marks) + 1):
-            previous = answer[0][preferred(answer[1])]
-            answer = self._answer(look, tuple(marks[:count]), previous)
+            previous = 1 / (1 + np.exp(-answer[0][preferred(answer[1])]))
+            answer = self._answer(look, tuple(marks[:count]), previous, key)
         return answer
 
     def _answer(
-        self, look: Look, marks: tuple[Mark, ...], previous: FloatArray | None
+        self, look: Look, marks: tuple[Mark, ...], previous: FloatArray | None, start: bytes
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits (k, v, v) and quality (k,) of one round."""
-        key = (look.key, marks)
+        """Logits (k, v, v) and quality (k,) of one round; all that went before follows from `start` and the marks."""
+        key = (look.key, marks, start)
         if key in self._answers:
             return self._answers[key]
         import torch
@@ -172,13 +213,29 @@ class Starter:
             look = Look(embedding, None, turned, self._view, (middle, float(scale)))
             logits, quality = self._replay(look, marks)
             best = preferred(quality)
-            mask = look.view.back(logits[best : best + 1], look.plane.shape, -9.0)[0] > 0
-            mask = mask.T if turned else mask
+            mask = look.back(logits[best : best + 1])[0] > 0
             if mask.sum() >= 4 and (found is None or quality[best] > found[0]):
                 found = float(quality[best]), around(mask)
         if found is None:
             return fitting(low - 4, high + 4, embedding.shape)
         return found[1]
+
+
+def make(sources: Sources | None = None) -> Starter:
+    """The model with the package's own weights, or with those of `sources`.
+
+    Weights that learnt from a person's own outlines know better than the contour where those run, so they decide alone.
+
+    Raises
+    ------
+    CheckpointError
+        The file is not of this model.
+    """
+    if sources is None:
+        return Starter()
+    row = sources.row
+    about = f"{row.about} With weights of your own: how good they are depends on the labels that they learnt from."
+    return Starter(sources.weights, hint=0, spec=replace(row.spec(sources.digest), about=about))
 
 
 @contextmanager
@@ -194,26 +251,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def load_network(path: Path) -> tuple[StarterNetwork, str]:
-    """The network in evaluation mode with single precision weights, and a digest of the file."""
-    import torch
-    from safetensors import safe_open
-
-    from napari_medsam.models.starter_network import NetworkConfig, StarterNetwork, folded
-
-    with safe_open(str(path), framework="pt") as file:
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        raw = json.loads((file.metadata() or {})["config"])
-    config = NetworkConfig(tuple(raw["widths"]), tuple(raw["blocks"]))
-    network = StarterNetwork(config)
-    network.load_state_dict(state, strict=False)
-    network.eval().requires_grad_(False)
-    folded(network)
-    ready: Any = network  # versions of torch differ in how they type `to`
-    ready.to(memory_format=torch.channels_last)
-    return network, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def agreement(masks: torch.Tensor) -> torch.Tensor:
     """Mean Dice between the answers to the mirrorings, (k,) of (f, k, v, v) bool: a sure mask keeps its shape."""
     count = masks.shape[0]
@@ -223,84 +260,6 @@ def agreement(masks: torch.Tensor) -> torch.Tensor:
     dice = (2 * both + 1e-3) / (size[:, :, None] + size[:, None, :] + 1e-3)
     others = dice.sum((1, 2)) - count
     return others / max(count * (count - 1), 1) if count > 1 else others + 1
-
-
-def all_marks(prompts: Prompts, shape: tuple[int, int]) -> list[Mark]:
-    """Points and strokes as sets of plane positions with their sign."""
-    marks: list[Mark] = [(((float(p.row), float(p.column)),), p.positive) for p in prompts.points]
-    for stroke in prompts.strokes:
-        pixels = stroke.pixels(shape)
-        marks.append((tuple((float(r), float(c)) for r, c in pixels), stroke.positive))
-    return marks
-
-
-def tall(embedding: Embedding, box: BoxTuple) -> bool:
-    """Whether to look at the transposed plane, so that a plane and its transpose get the same answer."""
-    height, width = box[2] - box[0], box[3] - box[1]
-    if height != width:
-        return bool(height > width)
-    rows, columns = slice(int(box[0]), int(box[2])), slice(int(box[1]), int(box[3]))
-    part = embedding.arrays["grey"][rows, columns]
-    return bool(part.tobytes() > np.ascontiguousarray(part.T).tobytes())
-
-
-def around(mask: NDArray[np.bool_]) -> BoxTuple:
-    """Bounds of a mask, a pixel around."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    low, high = np.array([rows[0], columns[0]]), np.array([rows[-1], columns[-1]]) + 1
-    return fitting(low - 1, high + 1, mask.shape)
-
-
-def fitting(low: NDArray[Any], high: NDArray[Any], shape: tuple[int, ...]) -> BoxTuple:
-    """A box clipped to the plane."""
-    low, high = np.maximum(low, 0), np.minimum(high, shape)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-class Look:
-    """One view of a plane: what the network is shown, and where marks lie in it."""
-
-    def __init__(
-        self,
-        embedding: Embedding,
-        box: BoxTuple | None,
-        turned: bool,
-        size: int,
-        square: tuple[NDArray[Any], float] | None = None,
-    ) -> None:
-        grey = np.asarray(embedding.arrays["grey"])
-        self.turned = turned
-        self.plane = grey.T if turned else grey
-        self.box = None if box is None else ((box[1], box[0], box[3], box[2]) if turned else box)
-        if self.box is not None:
-            self.view = View.around(self.box, size)
-        elif square is not None:
-            (row, column), side = square
-            self.view = View(float(row) - side / 2, float(column) - side / 2, side, side, size)
-        self.key = (embedding.arrays["digest"].tobytes(), self.view, self.box, turned)
-
-    def channels(self) -> FloatArray:
-        """(4, v, v) as the encoder takes them."""
-        size = self.view.size
-        shape = (self.plane.shape[0], self.plane.shape[1])
-        box = np.zeros((size, size), np.float32) if self.box is None else self.view.box_map(self.box)
-        flag = np.full((size, size), float(self.box is not None), np.float32)
-        return np.stack([self.view.look(self.plane) / 255, self.view.inside(shape), box, flag])
-
-    def prompt_maps(self, marks: Sequence[Mark], previous: FloatArray | None) -> FloatArray:
-        """(3, v, v) as the decoder takes them."""
-        size = self.view.size
-        maps = np.zeros((3, size, size), np.float32)
-        at = np.arange(size, dtype=np.float32)
-        spread = 2 * (SPREAD * size) ** 2
-        for points, positive in marks:
-            for row, column in points:
-                r, c = self.view.to_view(column, row) if self.turned else self.view.to_view(row, column)
-                mark = np.exp(-((at - r) ** 2) / spread)[:, None] * np.exp(-((at - c) ** 2) / spread)[None]
-                np.maximum(maps[1 - positive], mark, out=maps[1 - positive])
-        if previous is not None:
-            maps[2] = 1 / (1 + np.exp(-previous)) - 0.5
-        return maps
 
 
 def preferred(quality: FloatArray) -> int:
@@ -315,41 +274,8 @@ def prediction(maps: FloatArray, quality: FloatArray, marks: Sequence[Mark]) -> 
     return Prediction(masks, quality.astype(np.float64), preferred(quality))
 
 
-def obedient(logits: FloatArray, marks: Sequence[Mark]) -> NDArray[np.bool_]:
-    """The mask of some logits, bent about a mark that it would not obey."""
-    out = logits
-    pixels = [(np.floor(np.array(points) + 0.5).astype(int), positive) for points, positive in marks]
-    for at, positive in pixels:
-        inside = ((at >= 0) & (at < logits.shape)).all(1)
-        r, c = at[inside].T
-        wrong = (out[r, c] > 0) != positive
-        if wrong.any():
-            out = bent(out, r[wrong], c[wrong], 1.0 if positive else -1.0)
-    mask = out > 0
-    for at, positive in pixels:
-        inside = ((at >= 0) & (at < logits.shape)).all(1)
-        mask[tuple(at[inside].T)] = positive
-    return np.asarray(mask)
-
-
-def bent(logits: FloatArray, rows: NDArray[Any], columns: NDArray[Any], sign: float) -> FloatArray:
-    """Logits raised (or lowered) in small hills at pixels, enough to change the sign there."""
-    out = logits.copy()
-    reach = max(1.0, 0.06 * float(np.sqrt(max(int(np.count_nonzero(logits > 0)), 1))))
-    wide = int(np.ceil(4 * reach))
-    for row, column in zip(rows, columns, strict=True):
-        if out[row, column] * sign > 0:
-            continue
-        r0, c0 = max(row - wide, 0), max(column - wide, 0)
-        part = out[r0 : row + wide + 1, c0 : column + wide + 1]
-        r, c = np.arange(r0, r0 + part.shape[0])[:, None], np.arange(c0, c0 + part.shape[1])[None]
-        hill = np.exp(-((r - row) ** 2 + (c - column) ** 2) / (2 * reach**2))
-        part += (sign * (abs(float(out[row, column])) + 0.5) * hill).astype(np.float32)
-    return out
-
-
 def predict(image: NDArray[Any], window: tuple[float, float] | None, box: Sequence[int]) -> NDArray[np.bool_]:
-    """For score_planes.py: `python score_planes.py starter:predict`."""
+    """For score_planes.py: `python score_planes.py napari_medsam.models.starter:predict`."""
     from napari_medsam.intensity import Window, percentile_window, to_uint8
 
     global _SHARED
@@ -361,5 +287,3 @@ def predict(image: NDArray[Any], window: tuple[float, float] | None, box: Sequen
 
 
 _SHARED: Starter | None = None
-
-__all__ = ["Point", "Starter", "predict"]

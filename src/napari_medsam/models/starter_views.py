@@ -43,12 +43,12 @@ class View:
     size: int
 
     @classmethod
-    def around(cls, box: tuple[float, float, float, float], size: int) -> View:
+    def around(cls, box: tuple[float, float, float, float], size: int, context: float = CONTEXT) -> View:
         """The view of a half-open `box` (row0, column0, row1, column1)."""
         row0, column0, row1, column1 = box
         longer = max(row1 - row0, column1 - column0)
-        height = max(CONTEXT * float(np.sqrt((row1 - row0) * longer)), SHORTEST)
-        width = max(CONTEXT * float(np.sqrt((column1 - column0) * longer)), SHORTEST)
+        height = max(context * float(np.sqrt((row1 - row0) * longer)), SHORTEST)
+        width = max(context * float(np.sqrt((column1 - column0) * longer)), SHORTEST)
         return cls((row0 + row1 - height) / 2, (column0 + column1 - width) / 2, height, width, size)
 
     def to_view(self, row: float, column: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""People who correct a mask: clicks and strokes in the largest error, drawn into prompt maps. torch."""
+"""People who correct a mask: clicks and strokes in the largest error, drawn into maps of the view. torch."""
 
 from __future__ import annotations
 
