@@ -63,6 +63,15 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.002)
 
 
+def use_model(controller: Any, reference: str, model: Any) -> None:
+    """Have a model loaded and in use at once: a fake, under the reference of a real one."""
+    controller.models.reference = reference
+    controller.proposals.engine._held = (reference, model)
+    controller.models.settled.emit()
+    controller.models.changed.emit()
+    QApplication.processEvents()
+
+
 def show_voxel(viewer: Any, layer: Any, voxel: Sequence[float]) -> None:
     """Move the sliders to a voxel, and the whole image into view."""
     viewer.dims.point = tuple(to_viewer_world(viewer, layer, voxel)[0])

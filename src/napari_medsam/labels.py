@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,19 @@ class LabelStore(Protocol):
         """
         ...
 
+    def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
+        """Give whole slices new values, (rows, columns) int arrays, as one undo step together.
+
+        They are taken one by one, each after the one before was written. Where one fails, those before it stay, and
+        are one step.
+
+        Raises
+        ------
+        LabelsError
+            A value fits no type that the store can take.
+        """
+        ...
+
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none."""
         ...
@@ -72,6 +86,12 @@ def grown_dtype(dtype: np.dtype[Any], value: int) -> np.dtype[Any]:
         if value <= np.iinfo(larger).max:
             return np.dtype(larger)
     raise LabelsError(f"Label {value} is beyond {np.iinfo(growth[-1]).max}, the largest value that can be stored.")
+
+
+def dtype_for(dtype: np.dtype[Any], values: NDArray[Any]) -> np.dtype[Any]:
+    """What `dtype` must grow to for all of `values`, (k,) with k > 0; see `grown_dtype`."""
+    grown_dtype(dtype, int(values.min()))
+    return grown_dtype(dtype, int(values.max()))
 
 
 def indices_of(plane: Plane, where: BoolArray) -> tuple[NDArray[np.intp], ...]:
@@ -143,12 +163,26 @@ class ArrayLabels:
         """
         dtype = grown_dtype(self._dtype, value)
         at = indices_of(plane, where & (self.read(plane) != value))
-        if not at[0].size:
-            return
-        data = self._as(dtype)
-        self._done.append((at, data[at], value))
-        self._undone.clear()
-        data[at] = value
+        if at[0].size:
+            self._keep([self._change(at, np.array(value), dtype)])
+
+    def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
+        """Give whole slices new values, as one undo step together; see `LabelStore.put`.
+
+        Raises
+        ------
+        LabelsError
+            A value fits no type, or there is not enough memory for an array of that type.
+        """
+        step: _Step = []
+        try:
+            for plane, values in slices:
+                differs = values != self.read(plane)
+                if differs.any():
+                    new = values[differs]
+                    step.append(self._change(indices_of(plane, differs), new, dtype_for(self._dtype, new)))
+        finally:
+            self._keep(step)
 
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none."""
@@ -158,15 +192,30 @@ class ArrayLabels:
         """Take back the last step; nothing when there is none."""
         if self._done:
             step = self._done.pop()
-            self.data[step[0]] = step[1]
+            for at, before, _ in reversed(step):
+                self.data[at] = before
             self._undone.append(step)
 
     def redo(self) -> None:
         """Do the last undone step again; nothing when there is none."""
         if self._undone:
             step = self._undone.pop()
-            self.data[step[0]] = step[2]
+            for at, _, after in step:
+                self.data[at] = after
             self._done.append(step)
+
+    def _change(self, at: _Indices, after: NDArray[Any], dtype: np.dtype[Any]) -> _Change:
+        """Set the voxels `at`, in an array that is of `dtype` from now on."""
+        data = self._as(dtype)
+        before = data[at]
+        data[at] = after
+        return at, before, after
+
+    def _keep(self, step: _Step) -> None:
+        """What can be undone next; nothing when nothing was changed."""
+        if step:
+            self._done.append(step)
+            self._undone.clear()
 
     @property
     def _dtype(self) -> np.dtype[Any]:
@@ -186,4 +235,7 @@ class ArrayLabels:
         return self._data
 
 
-_Step = tuple[tuple[NDArray[np.intp], ...], NDArray[Any], int]
+_Indices = tuple[NDArray[np.intp], ...]
+_Change = tuple[_Indices, NDArray[Any], NDArray[Any]]
+"""Where voxels were changed, and what was there before and after."""
+_Step = list[_Change]

@@ -36,7 +36,53 @@ def paintable(current: NDArray[Any], mask: BoolArray, value: int, overlap: Overl
     (rows, columns) bool array
         Pixels inside the mask that are free (KEEP), or that do not hold `value` yet (OVERWRITE).
     """
-    if current.shape != mask.shape:
-        raise LabelsError(f"The mask has {mask.shape} pixels, but the slice of labels has {current.shape}.")
+    _require_same_shape(current, mask)
     free = current == 0 if overlap is Overlap.KEEP else current != value
     return np.asarray(mask & free, dtype=bool)
+
+
+def merged(current: NDArray[Any], new: NDArray[Any], overlap: Overlap) -> NDArray[np.int64]:
+    """One slice of labels with new ones laid over it.
+
+    Parameters
+    ----------
+    current, new : (rows, columns) int arrays
+        Where `new` is 0, nothing changes.
+    overlap : Overlap
+        Whether `new` goes onto free pixels only, or onto other objects too.
+
+    Returns
+    -------
+    (rows, columns) int64 array
+    """
+    _require_same_shape(current, new)
+    laid = (new != 0) & (current == 0) if overlap is Overlap.KEEP else new != 0
+    out = current.astype(np.int64)  # whatever value comes, it fits
+    out[laid] = new[laid]
+    return out
+
+
+def revised(current: NDArray[Any], mask: BoolArray, value: int, overlap: Overlap) -> NDArray[np.int64]:
+    """One slice of labels where `mask` takes the place of all pixels that are `value` now.
+
+    Those that left the mask become background; other objects are kept or overwritten.
+
+    Parameters
+    ----------
+    current : (rows, columns) int array
+    mask : (rows, columns) bool array
+    value : int
+    overlap : Overlap
+
+    Returns
+    -------
+    (rows, columns) int64 array
+    """
+    _require_same_shape(current, mask)
+    others = np.where(current == value, 0, current)
+    return merged(others, np.where(mask, value, 0), overlap)
+
+
+def _require_same_shape(current: NDArray[Any], new: NDArray[Any]) -> None:
+    if current.shape != new.shape:
+        raise LabelsError(f"The mask has {new.shape} pixels, but the slice of labels has {current.shape}.")

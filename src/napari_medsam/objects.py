@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import LabelsError
@@ -39,6 +41,10 @@ class ObjectNames:
         if value not in self.names:
             self.names[value] = name or hidden or f"object {value}"
 
+    def add(self, value: int, name: str, plane: Plane) -> None:
+        """An object was written on a slice: one that is here is extended, else it is a new one of this name."""
+        (self.extend if value in self.names else self.make)(value, name, plane)
+
     def rename(self, value: int, name: str) -> None:
         """Give an object a name."""
         if value < 1:
@@ -53,9 +59,15 @@ class ObjectNames:
         set of int
             The values whose names were hidden now.
         """
+
+        @cache  # all organs of a volume share their slices
+        def values_on(plane: Plane) -> frozenset[int]:
+            labels = read(plane)
+            return frozenset(np.unique(labels[labels != 0]).tolist())
+
         gone = set()
         for value, planes in self._slices.items():
-            here = any((read(plane) == value).any() for plane in planes)
+            here = any(value in values_on(plane) for plane in planes)
             if here and value in self._hidden:
                 self.names[value] = self._hidden.pop(value)
             elif not here and value in self.names:

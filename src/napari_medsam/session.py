@@ -166,7 +166,8 @@ class Session:
     ) -> list[Request]:
         """Make the drafts be what is `drawn`, and return requests for those that are new or changed.
 
-        `revised` says which of them replace what an object has on the slice, and which object. Drafts that were accepted before their answer came stay until it comes.
+        `revised` says by key which of them are to replace what an object has on the slice. Drafts that were accepted
+        before their answer came stay until it comes.
         """
         objects = revised or {}
         now = {key: (plane, prompts, objects.get(key, 0)) for key, plane, prompts in drawn}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -70,6 +71,27 @@ class SlowFake(BoxFake):
         """Wait, then encode."""
         self._sleep(self._seconds)
         return super().encode(plane)
+
+
+class MaskFake(BoxFake):
+    """A BoxFake that also starts from a mask: its pixels, with the discs around the points added and cut out."""
+
+    spec = dataclasses.replace(
+        BoxFake.spec,
+        name="mask-fake",
+        title="Mask (a fake)",
+        digest="mask-fake-1",
+        prompts=frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK}),
+    )
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Answer with the box, the mask and the discs."""
+        self.spec.check(prompts)
+        if prompts.mask is None:
+            return super().decode(embedding, prompts)
+        fitted = prompts.fitted(embedding.shape)
+        start = _box_mask(fitted, embedding.shape, 0) | prompts.mask.pixels
+        return Prediction(_with_points(start, fitted.points)[None], np.array([0.9]))
 
 
 def _box_mask(prompts: Prompts, shape: tuple[int, int], shrink: int) -> NDArray[np.bool_]:

@@ -16,13 +16,14 @@ from napari_medsam.models.contour import Contour
 from napari_medsam.models.starter import Starter
 from napari_medsam.prompts import Box, MaskPrompt, Point, PromptKind, Prompts, Stroke
 
-from .fakes import BoxFake, SlowFake
+from .fakes import BoxFake, MaskFake, SlowFake
 from .families import FAMILIES, segmenter_of
 
 SEGMENTERS: list[tuple[str, Callable[[], Segmenter]]] = [
     ("contour", Contour),
     ("starter", Starter),
     ("box-fake", BoxFake),
+    ("mask-fake", MaskFake),
     ("slow-fake", lambda: SlowFake(seconds=0.001)),
 ]
 

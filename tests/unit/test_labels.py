@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_medsam.labels import ArrayLabels, grown_dtype, indices_of
 from .fakes import SHAPE, axial
 
 SMALL = (2, 3, 4)
+VALUES = st.sampled_from([0, 1, 300, 70_000])
 PLANES = [Plane.across(axis, i) for axis in range(3) for i in range(SMALL[axis])]
 
 
@@ -44,6 +46,19 @@ class History(RuleBasedStateMachine):
         self.labels.write(plane, where, value)
         if not np.array_equal(after, self.copies[self.at]):
             self.copies = [*self.copies[: self.at + 1], after]
+            self.at += 1
+
+    @rule(planes=st.lists(st.sampled_from(PLANES), max_size=3), data=st.data())
+    def put(self, planes: list[Plane], data: st.DataObject) -> None:
+        """Whole slices, which may cross each other or come twice, as one step."""
+        after = [self.copies[self.at]]
+        slices = [(p, data.draw(hnp.arrays(np.int64, p.shape_in(SMALL), elements=VALUES))) for p in planes]
+        for plane, values in slices:
+            after.append(after[-1].copy())
+            after[-1][plane.key] = values
+        self.labels.put(iter(slices))
+        if any(not np.array_equal(a, b) for a, b in itertools.pairwise(after)):
+            self.copies = [*self.copies[: self.at + 1], after[-1]]
             self.at += 1
 
     @rule()
@@ -98,6 +113,23 @@ def test_a_write_changes_the_pixels_of_its_own_slice_only() -> None:
         expected[plane.key][1:3, 2:4] = 5
         labels.write(plane, box_mask(plane.shape_in(SHAPE), slice(1, 3), slice(2, 4)), 5)
         assert np.array_equal(labels.data, expected)
+
+
+def test_slices_put_before_one_that_fails_stay_and_are_one_step() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    ones = np.ones((6, 8), dtype=int)
+    labels.write(axial(3), ones > 0, 7)
+
+    def slices():
+        yield axial(0), ones * 4
+        yield axial(1), ones * 5
+        yield axial(2), -ones
+
+    with pytest.raises(LabelsError, match="-1"):
+        labels.put(slices())
+    assert [np.unique(labels.read(axial(z))).tolist() for z in range(4)] == [[4], [5], [0], [7]]
+    labels.undo()
+    assert [np.unique(labels.read(axial(z))).tolist() for z in range(4)] == [[0], [0], [0], [7]]
 
 
 def test_a_write_that_changes_nothing_is_no_step() -> None:

@@ -13,7 +13,7 @@ from napari_medsam.widgets.controllers import controller_of
 
 @dataclass(frozen=True)
 class Action:
-    """A named action on a controller, with its default key."""
+    """A named action on a controller, with its default key, "" for none."""
 
     name: str
     title: str
@@ -25,13 +25,20 @@ ACTIONS = (
     Action("box", "Draw a box prompt", "G", lambda c: c.draw("box")),
     Action("point", "Click point prompts", "H", lambda c: c.draw("point")),
     Action("stroke", "Draw a stroke prompt", "W", lambda c: c.draw("stroke")),
+    Action("refine", "Refine an object of the labels", "Q", lambda c: c.refine()),
     Action("accept", "Accept the proposed mask", "J", lambda c: c.accept()),
     Action("clear", "Clear proposals and prompts", "K", lambda c: c.clear()),
     Action("next_mask", "Next alternative mask", "N", lambda c: c.next_candidate()),
+    Action("label_slice", "Label this slice without prompts", "", lambda c: c.label("slice")),
+    Action("label_volume", "Label the volume without prompts", "", lambda c: c.label("volume")),
+    Action("stop_labelling", "Stop labelling", "", lambda c: c.labelling.stop()),
     Action("undo", "Undo in the labels", "Control-Z", lambda c: c.undo()),
     Action("redo", "Redo in the labels", "Control-Shift-Z", lambda c: c.redo()),
 )
-"""G H J K N W are free in napari's viewer and its layers; undo and redo have no viewer binding there."""
+"""G H J K N Q W are free in napari's viewer and its layers; undo and redo have no viewer binding there.
+
+An action without a key is listed all the same, so that the user can give it one.
+"""
 
 
 def key_of(name: str) -> str:

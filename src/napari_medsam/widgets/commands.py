@@ -25,6 +25,26 @@ def draw_stroke(viewer: Viewer) -> None:
     perform("stroke", viewer)
 
 
+def refine(viewer: Viewer) -> None:
+    """Take up an object of the labels to change it on this slice."""
+    perform("refine", viewer)
+
+
+def label_slice(viewer: Viewer) -> None:
+    """Label the axial slice at the sliders without prompts."""
+    perform("label_slice", viewer)
+
+
+def label_volume(viewer: Viewer) -> None:
+    """Label the whole volume without prompts."""
+    perform("label_volume", viewer)
+
+
+def stop_labelling(viewer: Viewer) -> None:
+    """Stop labelling and keep what is done."""
+    perform("stop_labelling", viewer)
+
+
 def accept(viewer: Viewer) -> None:
     """Write the proposals into the labels."""
     perform("accept", viewer)

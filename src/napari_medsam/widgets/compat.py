@@ -13,7 +13,7 @@ def unwrapped(viewer: Any) -> Any:
 
 
 def register_shortcut(name: str, command: Callable[[Any], None], title: str, key: str) -> None:
-    """List a viewer action in Preferences > Shortcuts, with `key` unless the user chose another.
+    """List a viewer action in Preferences > Shortcuts, with `key` ("" for none) unless the user chose another.
 
     `napari.utils.action_manager` has no underscore but is undocumented; without it the buttons still work.
     """
@@ -23,7 +23,7 @@ def register_shortcut(name: str, command: Callable[[Any], None], title: str, key
         from napari.utils.action_manager import action_manager
 
         action_manager.register_action(name, command, title, napari.Viewer)
-        if name not in get_settings().shortcuts.shortcuts:
+        if key and name not in get_settings().shortcuts.shortcuts:
             action_manager.bind_shortcut(name, key)
 
 

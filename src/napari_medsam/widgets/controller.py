@@ -16,6 +16,7 @@ from napari_medsam.prompts import PromptKind
 from napari_medsam.session import Session
 from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
+from napari_medsam.widgets.labelling import Labelling
 from napari_medsam.widgets.layer_image import image_of
 from napari_medsam.widgets.model_choice import ModelChoice, said_of
 from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, Proposals, wire
@@ -52,6 +53,7 @@ class Controller(QObject):
         self.models = ModelChoice()
         keys = {"Control-Z": self.undo, "Control-Shift-Z": self.redo}
         self.proposals = Proposals(viewer, load or self.models.load, store, keys)
+        self.labelling = Labelling(self.proposals, self.models)
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
@@ -65,6 +67,11 @@ class Controller(QObject):
         self.models.said.connect(self.say)
         self.models.failed.connect(self.complain)
         self.proposals.outcome.connect(self.models.receive)
+        self.proposals.outcome.connect(self.labelling.receive)
+        self.models.changed.connect(self.labelling.follow_model)
+        self.labelling.changed.connect(self.changed)
+        self.labelling.said.connect(self.say)
+        self.labelling.noticed.connect(self.complain)
         self.done.connect(self.close)
         self._follow_viewer(connect=True)
 
@@ -152,15 +159,28 @@ class Controller(QObject):
 
     def draw(self, kind: str) -> None:
         """Make a drawing tool ready; `kind` is "box", "point" or "stroke". Says why when the model takes no such."""
+        work = self._ready_for(PromptKind(kind))
+        if work is not None and self._try(View(self.viewer, work.layer).plane) is not None:
+            self._try(lambda: self.proposals.use(kind))
+
+    def refine(self) -> None:
+        """Take up what an object has on the shown slice: clicks and strokes change it, accept puts it in its place.
+
+        The object chosen for accepts, else the one that was accepted last (or picked in the Labels layer).
+        """
+        if self._ready_for(PromptKind.MASK) is not None:
+            tools = (kind.value for kind in (PromptKind.POINT, PromptKind.STROKE) if kind in self.models.row.takes)
+            self._try(lambda: self.proposals.refine(next(tools, "")))
+
+    def label(self, scope: str) -> None:
+        """Label without prompts: the axial slice at the sliders ("slice"), or its whole volume ("volume").
+
+        Needs a model that labels by itself, and says so. All that is found is one step to undo.
+        """
         if self.work is None:
             self.complain(ImageError(NO_IMAGE))
-            return
-        row = self.models.row
-        if PromptKind(kind) not in row.takes:
-            self.say(said_of(row, PromptKind(kind)), "error")
-            return
-        if self._try(View(self.viewer, self.work.layer).plane) is not None:
-            self._try(lambda: self.proposals.use(kind))
+        else:
+            self._try(lambda: self.labelling.start(scope))
 
     def turn(self, view: str) -> None:
         """Show axial, coronal or sagittal slices of the image, superior up."""
@@ -187,15 +207,13 @@ class Controller(QObject):
         """Take back the last change of the labels: an accepted mask or a painted stroke."""
         if self.work is not None:
             self.work.session.undo()
-            self.work.target.show_names()
-            self.changed.emit()
+            self._show_names()
 
     def redo(self) -> None:
         """Do the last undone change again."""
         if self.work is not None:
             self.work.session.redo()
-            self.work.target.show_names()
-            self.changed.emit()
+            self._show_names()
 
     def next_candidate(self) -> None:
         """Turn to the next alternative mask of the selected proposal."""
@@ -219,7 +237,7 @@ class Controller(QObject):
         self.status = (text, kind)
         self.said.emit(text, kind)
 
-    def complain(self, error: Exception) -> None:
+    def complain(self, error: Exception | str) -> None:
         """Show an error in the status and as a notice; nothing else changes."""
         from napari.utils.notifications import show_warning
 
@@ -233,6 +251,7 @@ class Controller(QObject):
             self._follow_image(connect=False)
             self._follow_viewer(connect=False)
             self.models.close()
+            self.labelling.close()
             self.proposals.close()
             with contextlib.suppress(Exception):  # the viewer may be closing as well
                 self.seen.remove()
@@ -252,6 +271,7 @@ class Controller(QObject):
 
     def _put_aside(self) -> None:
         work = self.work
+        self.labelling.stop("The image was put aside.")
         self.seen.remove()
         self._follow_image(connect=False)
         self.proposals.put_aside()
@@ -319,6 +339,7 @@ class Controller(QObject):
             self.choose_image(None)
             self.say("The image was removed. Choose another one.")
         elif work is not None and layer is work.target.layer:
+            self.labelling.drop("The labels were removed, so labelling has stopped and nothing was written.")
             work.target.forget()
             self.changed.emit()
         elif layer is self.proposals.user_shapes:
@@ -348,6 +369,22 @@ class Controller(QObject):
     def _on_contrast(self, event: Any = None) -> None:
         if self.work is not None and self.work.window_choice.follows_layer:
             self.choose_window(self.work.window_choice.name)
+
+    def _show_names(self) -> None:
+        if self.work is not None:
+            self.work.target.show_names()
+        self.changed.emit()
+
+    def _ready_for(self, kind: PromptKind) -> Workspace | None:
+        """The workspace, if there is one and the model takes such a prompt; else it is said why not."""
+        row = self.models.row
+        if self.work is None:
+            self.complain(ImageError(NO_IMAGE))
+        elif kind not in row.takes:
+            self.say(said_of(row, kind), "error")
+        else:
+            return self.work
+        return None
 
     def _try(self, act: Callable[[], Any]) -> Any:
         try:

@@ -6,7 +6,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_medsam.errors import LabelsError
@@ -20,6 +20,7 @@ from napari_medsam.widgets.controllers import attach
 from napari_medsam.widgets.model_choice import said_of
 from napari_medsam.widgets.model_panel import ModelPanel, weights_in
 from napari_medsam.widgets.panels import (
+    LabelPanel,
     LayerCombo,
     ObjectPanel,
     ProposalPanel,
@@ -106,8 +107,10 @@ class SegmentDock(QWidget):
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _offer_tools(self) -> None:
-        """Grey out what the model does not take, with the reason; name the stand-ins."""
+        """Grey out what the model does not take, with the reason; name the stand-ins; other tools for labellers."""
         row = self.controller.models.row
+        self.tools.setCurrentIndex(int(row.automatic))
+        self.label_panel.setValue(ready=self.controller.session is not None, running=self.controller.labelling.running)
         for kind, (made, tip) in self._tools.items():
             made.setEnabled(made.isEnabled() and kind in row.takes)
             made.setToolTip(f"{tip}\n{said_of(row, kind)}".strip())
@@ -130,7 +133,12 @@ class SegmentDock(QWidget):
             PromptKind.POINT: (self.point_button, self.point_button.toolTip()),
             PromptKind.STROKE: (self.stroke_button, self.stroke_button.toolTip()),
         }
-        self.objects = ObjectPanel()
+        self.label_panel = LabelPanel(c.label, c.labelling.stop)
+        self.tools = QStackedWidget()
+        self.tools.addWidget(side_by_side(self.box_button, self.point_button, self.stroke_button))
+        self.tools.addWidget(self.label_panel)
+        self.objects = ObjectPanel(key_of("refine"))
+        self._tools[PromptKind.MASK] = (self.objects.refine, self.objects.refine.toolTip())
         self.proposal = ProposalPanel(key_of("next_mask"))
         tip = "Write the proposal into the labels; drawing the next box does it too"
         self.accept_button = button("Accept", tip, key_of("accept"), c.accept)
@@ -161,7 +169,7 @@ class SegmentDock(QWidget):
         self._needs_image = [
             self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
             *self.view_buttons, self.box_button, self.point_button, self.stroke_button,
-            self.objects.combo, self.objects.name,
+            self.objects.combo, self.objects.name, self.objects.refine,
             self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
             self.labels, self.again,
         ]  # fmt: skip
@@ -177,7 +185,7 @@ class SegmentDock(QWidget):
             form.addRow(label, widget)
         for label, widget in self.model.rows():
             form.addRow(label, widget)
-        form.addRow(side_by_side(self.box_button, self.point_button, self.stroke_button))
+        form.addRow(self.tools)
         for label, widget in self.objects.rows():
             form.addRow(label, widget)
         form.addRow(self.proposal)
@@ -206,6 +214,7 @@ class SegmentDock(QWidget):
         self.window_panel.seen.connect(lambda on: c.show_seen(visible=on))
         self.objects.chosen.connect(c.choose_object)
         self.objects.named.connect(c.name_object)
+        self.objects.refined.connect(c.refine)
         self.proposal.turned.connect(c.next_candidate)
         self.overlap.activated.connect(lambda i: c.choose_overlap(list(Overlap)[i]))
         self.labels.chosen.connect(c.choose_labels)

@@ -104,9 +104,8 @@ class LayerLabels:
         if wider == dtype:
             return
         if not isinstance(self.layer.data, np.ndarray):
-            raise LabelsError(
-                f"Label {values.max()} does not fit {dtype}, the type of {self.layer.name!r} on disk. Choose new labels."
-            )
+            where = f"{dtype}, the type of {self.layer.name!r} on disk"
+            raise LabelsError(f"Label {values.max()} does not fit {where}. Choose new labels.")
         self.layer.data = self.layer.data.astype(wider)
 
 

@@ -319,10 +319,12 @@ def _show(item: QTreeWidgetItem, entry: Entry, colors: Colors, *, in_use: bool) 
     time = f"{row.speed:.2g}" if row.speed else ""
     font = item.font(0)
     font.setBold(in_use)
-    for column, text in enumerate((row.title, entry.short, taken(row), time)):
+    title = row.title.removeprefix(f"{row.family}: ")  # which is said above it
+    for column, text in enumerate((title, entry.short, taken(row), time)):
         item.setText(column, text)
-        item.setToolTip(column, entry.state if column == 1 else text)
         item.setFont(column, font)
+    item.setToolTip(0, row.title)
+    item.setToolTip(1, entry.state)
     color = colors.wrong if entry.wrong else colors.good if entry.ready else colors.missing
     item.setForeground(1, QBrush(QColor(color)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QUrl
+from qtpy.QtCore import QObject, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
 
@@ -22,8 +22,8 @@ from napari_medsam.widgets.panels import NARROW, side_by_side
 MORE = "More models ..."
 
 
-class ModelPanel(QWidget):
-    """The models that can be used now, and the way to all others.
+class ModelPanel(QObject):
+    """The models that can be used now, and the way to all others. It goes with its widgets when a viewer is closed.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class ModelPanel(QWidget):
         self.question: WhoseWeights | None = None
         """What the user was asked last, None while nothing was."""
         self._make_parts()
+        self._row = side_by_side(self.combo, self.more)
+        self.setParent(self._row)
         self.combo.activated.connect(self._activated)
         self.more.clicked.connect(self.open)
         models.changed.connect(self._refresh_dialog)
@@ -51,7 +53,7 @@ class ModelPanel(QWidget):
 
     def rows(self) -> list[tuple[str, QWidget]]:
         """The rows of the dock's form."""
-        return [("Model", side_by_side(self.combo, self.more)), ("", self.text)]
+        return [("Model", self._row), ("", self.text)]
 
     def refresh(self) -> None:
         """Show the model in use, and those that could be."""
@@ -67,7 +69,7 @@ class ModelPanel(QWidget):
         """Show the window of all models, and look up their state anew."""
         if self.dialog is None:
             # not a child of the combo: napari's style has rules for lists inside of one
-            self.dialog = self._make_dialog(self.more.parentWidget())
+            self.dialog = self._make_dialog(self._row)
         self.dialog.show()
         self.dialog.raise_()
         self._refresh_dialog()
@@ -93,7 +95,7 @@ class ModelPanel(QWidget):
         self.text = QLabel()
         self.text.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
 
-    def _make_dialog(self, parent: QWidget | None) -> ModelDialog:
+    def _make_dialog(self, parent: QWidget) -> ModelDialog:
         dialog, models = ModelDialog(parent), self._models
         dialog.used.connect(models.choose)
         dialog.fetched.connect(models.fetch)

@@ -119,17 +119,59 @@ class WindowPanel(QWidget):
         self.chosen.emit(TYPED, self.level_box.value() - half, self.level_box.value() + half)
 
 
+class LabelPanel(QWidget):
+    """The tools of a model that labels by itself.
+
+    Parameters
+    ----------
+    start : callable
+        Gets "slice" or "volume".
+    stop : callable
+    """
+
+    def __init__(self, start: Callable[[str], Any], stop: Callable[[], Any]) -> None:
+        super().__init__()
+        tip = "Label the axial slice that the sliders stand at, whatever view is shown"
+        self.slice = button("Label slice", tip, "", lambda: start("slice"))
+        tip = "Label all axial slices, of the shown time point; prompts and scrolling go first. It is one step to undo"
+        self.volume = button("Label volume", tip, "", lambda: start("volume"))
+        self.stop = button("Stop", "Stop, and keep the slices that are done", "", stop)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for made, stretch in ((self.slice, 5), (self.volume, 6), (self.stop, 3)):
+            layout.addWidget(made, stretch)
+
+    def setValue(self, *, ready: bool, running: bool) -> None:
+        """Offer to start, or to stop what is running; or nothing while it is not `ready`."""
+        self.slice.setEnabled(ready and not running)
+        self.volume.setEnabled(ready and not running)
+        self.stop.setEnabled(running)
+
+
 class ObjectPanel(QWidget):
-    """Which object accepted masks go to, and its name."""
+    """Which object accepted masks go to, its name, and the way to refine what it has.
+
+    Parameters
+    ----------
+    key : str
+        Of refining.
+    """
 
     chosen = Signal(object)
     named = Signal(str)
+    refined = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
         super().__init__()
+        tip = (
+            "Take up what the object has on this slice: clicks and strokes change it, Accept puts it in its place.\n"
+            'The object chosen here; where that is "New object", the one accepted last'
+        )
+        self.refine = button("Refine", tip, key, self.refined.emit)
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setToolTip("Accepted masks become a new object each time, or are added to the object chosen here")
+        self.combo.setToolTip("Each accepted mask becomes a new object, or is added to the object chosen here")
         self.name = QLineEdit()
         self._values: list[int | None] = [None]
         self.combo.activated.connect(lambda i: self.chosen.emit(self._values[i]))
@@ -137,14 +179,20 @@ class ObjectPanel(QWidget):
 
     def rows(self) -> list[tuple[str, QWidget]]:
         """The rows of the dock's form."""
-        return [("Object", self.combo), ("Name", self.name)]
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.combo, 1)
+        layout.addWidget(self.refine)
+        return [("Object", row), ("Name", self.name)]
 
     def setValue(self, names: dict[int, str], target: int | None, new_name: str) -> None:
         """Show the objects and the one in use."""
         self._values = [None, *sorted(names)]
         self.combo.blockSignals(True)
         self.combo.clear()
-        self.combo.addItems(["New object each time", *(f"{v}  {names[v]}" for v in self._values if v is not None)])
+        self.combo.addItems(["New object", *(f"{v}  {names[v]}" for v in self._values if v is not None)])
         self.combo.setCurrentIndex(self._values.index(target) if target in self._values else 0)
         self.combo.blockSignals(False)
         if not self.name.hasFocus():

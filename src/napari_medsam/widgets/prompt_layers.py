@@ -128,6 +128,11 @@ class PromptLayers:
         for layer in self.both():
             layer.mode = "pan_zoom"
 
+    def new_number(self) -> int:
+        """A number for an object that is not drawn yet."""
+        self._next += 1
+        return self._next - 1
+
     def number_new(self) -> None:
         """Give objects without a number, and copies of a box, a number of their own. Strokes may share a box's."""
         if self.boxes is None or not len(self.boxes.data):
@@ -136,8 +141,7 @@ class PromptLayers:
         seen: set[int] = set()
         for i, (number, kind) in enumerate(zip(numbers, self.boxes.shape_type, strict=True)):
             if number == UNSET or (number in seen and kind not in ("path", "line")):
-                numbers[i] = self._next
-                self._next += 1
+                numbers[i] = self.new_number()
             if kind not in ("path", "line"):
                 seen.add(numbers[i])
         if numbers != [int(n) for n in self.boxes.features[OBJECT]]:
@@ -271,9 +275,7 @@ class PromptLayers:
     def _aimed(self) -> int:
         """The number of the object that a click or a stroke is for: the one aimed at, or a new one."""
         number = self._aim()
-        if number == UNSET:
-            number, self._next = self._next, self._next + 1
-        return number
+        return self.new_number() if number == UNSET else number
 
     def _remove_points(self, rows: Collection[int]) -> None:
         if not rows:

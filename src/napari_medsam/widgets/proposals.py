@@ -15,14 +15,16 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Errand, Outcome, Priority
-from napari_medsam.errors import MedsamError
+from napari_medsam.errors import LabelsError, MedsamError
 from napari_medsam.inference import Request, Response
 from napari_medsam.models.base import Model
+from napari_medsam.prompts import MaskPrompt
+from napari_medsam.session import Draft
 from napari_medsam.widgets.collect import OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.preview import Preview
 from napari_medsam.widgets.prompt_layers import Drawing, PromptLayers, own_numbers
-from napari_medsam.widgets.workspace import Workspace
+from napari_medsam.widgets.workspace import Start, Workspace
 
 Keys = Mapping[str, Callable[[], None]]
 
@@ -149,12 +151,13 @@ class Proposals(QObject):
         nowhere = self.layers.drop_nowhere()
         self.layers.number_new()
         found = collect(view, self._shapes(), self._points(), work.selected, self.layers.both())
-        drawn = {d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}
+        work.drop_lost_starts()
+        drawn = work.with_starts({d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done})
         fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
         earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
         work.drawn = drawn
         before = set(work.session.drafts)
-        requests = work.session.update((d.key, d.plane, d.prompts) for d in drawn.values())
+        requests = work.session.update(((d.key, d.plane, d.prompts) for d in drawn.values()), work.revised)
         for key in before - set(work.session.drafts):
             self.engine.cancel(key)
         self._select(work, fresh, requests)
@@ -176,9 +179,40 @@ class Proposals(QObject):
         if requests:
             self.said.emit("Segmenting ...", "busy")
 
-    def do(self, errand: Errand) -> None:
+    def do(self, errand: Errand, priority: Priority = Priority.PROMPT) -> None:
         """Give the lane something else to do; `outcome` is sent when it is done."""
-        self.engine.submit(errand)
+        self.engine.submit(errand, priority)
+
+    def refine(self, tool: str) -> None:
+        """Propose what an object has on the shown slice, to be changed; accepted, it takes the object's place there.
+
+        Other proposals are accepted first, as by the next box. `tool` is made ready, "" for none.
+
+        Raises
+        ------
+        LabelsError
+            It is not said which object, or it has nothing there; see `Target.to_refine`.
+        GeometryError
+            No slice is shown.
+        """
+        work = self.work
+        if work is None:
+            return
+        plane = View(self.viewer, work.layer).plane()
+        for key in [d.key for d in work.drawn.values() if d.own != UNSET and d.prompts.mask is None]:
+            self.accept(key)
+        value = work.target.to_refine()
+        labels = work.session.labels
+        pixels = labels.read(plane) == value
+        if not pixels.any():
+            name = work.session.names.get(value, f"object {value}")
+            raise LabelsError(f"{name} has nothing on this slice. Turn to one that shows it, or choose another Object.")
+        taken = (n for n, start in work.starts.items() if (start.plane, start.value) == (plane, value))
+        number = next(taken, None) or self.layers.new_number()
+        work.starts[number] = Start(plane, MaskPrompt(pixels), value, labels)
+        if tool:
+            self.use(tool)
+        self.read()
 
     def accept(self, key: str) -> None:
         """Write one proposal into the labels; one that has no mask yet is accepted when it has."""
@@ -200,6 +234,7 @@ class Proposals(QObject):
         if work is not None:
             work.done |= {(d.plane, d.prompts) for d in work.drawn.values() if d.own == UNSET}
             self.layers.remove(own_numbers(work.drawn.values()))
+            work.starts.clear()
             self.read()
 
     def show(self) -> None:
@@ -239,6 +274,8 @@ class Proposals(QObject):
         if work is not None:
             before = dict(work.session.names)
             work.session.refresh_names()
+            if work.drop_lost_starts():
+                self.read()
             shown = View(self.viewer, work.layer).shown()
             noticed = shown is not None and work.target.notice(shown)
             if noticed or work.session.names != before:
@@ -254,14 +291,13 @@ class Proposals(QObject):
             return
         self.show()
         asked = self._asked.pop(response.request.draft, None)
+        draft = work.session.drafts[response.request.draft]
         if response.error is not None:
             self.failed.emit(response.error)
-        elif work.session.drafts[response.request.draft].wanted:
-            self.accept(response.request.draft)
+        elif draft.wanted:
+            self.accept(draft.key)
         elif asked is not None:
-            took = f"Ready - {1e3 * (time.perf_counter() - asked):.0f} ms"
-            note = response.prediction.note if response.prediction is not None else ""
-            self.said.emit(f"{took}. {note}" if note else took, "ready")
+            self.said.emit(_told(draft, work.session.names, time.perf_counter() - asked), "ready")
 
     def _consume(self, work: Workspace, key: str) -> None:
         drawn: Drawn | None = work.drawn.pop(key, None)
@@ -271,6 +307,7 @@ class Proposals(QObject):
             work.done.add((drawn.plane, drawn.prompts))
         else:
             self.layers.remove({drawn.own})
+            work.starts.pop(drawn.own, None)
 
     def _aim(self) -> int:
         """The number of the object that a new click refines: the selected one, if it is on the shown slice."""
@@ -317,6 +354,16 @@ def wire(pairs: Iterable[tuple[Any, Callable[..., None]]], *, connect: bool) -> 
     """Connect or disconnect (emitter, slot) pairs."""
     for emitter, slot in pairs:
         emitter.connect(slot) if connect else emitter.disconnect(slot)
+
+
+def _told(draft: Draft, names: Mapping[int, str], seconds: float) -> str:
+    """What is said of an answer: how long it took, what it is to replace, and what the model notes."""
+    said = [f"Ready - {1e3 * seconds:.0f} ms"]
+    if draft.revises:
+        said.append(f"Accept puts it in the place of {names.get(draft.revises, draft.revises)} on this slice")
+    if draft.prediction is not None and draft.prediction.note:
+        said.append(draft.prediction.note)
+    return ". ".join(said)
 
 
 def _timer(parent: QObject, milliseconds: int, slot: Callable[[], None]) -> QTimer:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
+from napari_medsam.labelling import Findings, Labelled
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.session import Accepted, Session
 from napari_medsam.widgets.coordinates import insert_above
@@ -65,11 +67,8 @@ class Target:
         LabelsError
             The labels have been moved or replaced since they were chosen, or the mask cannot be written.
         """
-        if self.layer is not None and self.layer not in self._viewer.layers:
-            self.forget()
-        if self.layer is not None:
-            require_same_grid(self.layer, self._image)
-        else:
+        self.check()
+        if self.layer is None:
             self._session.check_accept(key)
             draft = self._session.drafts[key]
             if draft.mask is not None and not draft.pending:
@@ -79,6 +78,52 @@ class Target:
         if accepted is not None:
             self.layer.selected_label = accepted.value  # so that the brush corrects the same object
         return accepted
+
+    def check(self) -> None:
+        """Make sure that the layer, if one was chosen and is still there, can take what is found on the image.
+
+        Raises
+        ------
+        LabelsError
+            The labels have been moved or replaced since they were chosen.
+        """
+        if self.layer is not None and self.layer not in self._viewer.layers:
+            self.forget()
+        if self.layer is not None:
+            require_same_grid(self.layer, self._image)
+
+    def write(self, findings: Findings) -> Labelled:
+        """Write what was found without prompts into the layer, which is made if there is none.
+
+        Raises
+        ------
+        LabelsError
+            The labels have been moved or replaced, or cannot be written to.
+        """
+        self.check()
+        if self.layer is None:
+            self._make()
+        try:
+            return self._session.write_labels(findings)
+        finally:
+            self.show_names()
+
+    def to_refine(self) -> int:
+        """The object to refine: the one that accepts go to, else the one that the layer's brush paints.
+
+        That is the one that was accepted last, unless the user picked another.
+
+        Raises
+        ------
+        LabelsError
+            There are no labels, or it is not said which object.
+        """
+        if self.layer is None or not self._session.names:
+            raise LabelsError("There is no object to refine yet. Accept a mask first, or choose Labels under More.")
+        value = self.layer.selected_label if self._session.target is None else self._session.target
+        if value not in self._session.names:
+            raise LabelsError("Choose the object to refine under Object first.")
+        return int(value)
 
     def notice(self, plane: Plane) -> bool:
         """Name values that the brush has made on a slice; whether there were any."""
@@ -109,6 +154,7 @@ class Target:
         self.layer = layer
         if layer is not None:
             layer.events.set_data.connect(self._on_set_data)
+        self._on_set_data()
 
     def _on_set_data(self, event: Any = None) -> None:
         if self.on_voxels is not None:

@@ -1,0 +1,123 @@
+"""Many slices into a Labels layer as one step, and which slices a run takes; with layers, but without a window."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_medsam.errors import GeometryError, ImageError, LabelsError
+from napari_medsam.geometry import Plane
+from napari_medsam.widgets.labelling import planes_at
+from napari_medsam.widgets.layer_labels import LayerLabels
+from napari_medsam.widgets.workspace import open_workspace
+
+SHAPE = (4, 6, 8)
+PLANES = [Plane.across(0, 1), Plane.across(2, 5), Plane.across(0, 3)]
+"""Two of them cross."""
+
+
+def before() -> np.ndarray:
+    """Labels with something on every slice."""
+    return (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 5 == 0).astype(np.uint8) * 9
+
+
+def values_for(plane: Plane, highest: int) -> np.ndarray:
+    """A slice that no other plane's equals."""
+    rows, columns = plane.shape_in(SHAPE)
+    return (np.arange(rows * columns).reshape(rows, columns) * (1 + sum(i for _, i in plane.index))) % (highest + 1)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "zarr"])
+def test_slices_are_one_step_of_naparis_own_history(kind: str, tmp_path: Path) -> None:
+    data: Any = before()
+    if kind == "zarr":
+        data = zarr.array(before(), store=str(tmp_path / "labels.zarr"), chunks=(1, 6, 8))
+    layer = Labels(data)
+    store = LayerLabels(layer)
+    store.write(Plane.across(0, 0), np.ones((6, 8), bool), 2)
+    first = np.array(layer.data[:])
+    highest = 255 if kind == "zarr" else 300
+    expected = first.astype(int)
+    for plane in PLANES:
+        expected[plane.key] = values_for(plane, highest)
+    store.put((plane, values_for(plane, highest)) for plane in PLANES)
+    assert np.array_equal(layer.data[:], expected)
+    layer.undo()
+    assert np.array_equal(layer.data[:], first)
+    layer.redo()
+    assert np.array_equal(layer.data[:], expected)
+    store.put([(plane, layer.data[plane.key]) for plane in PLANES])
+    layer.undo()
+    layer.undo()
+    assert np.array_equal(layer.data[:], before()), "what changes nothing is no step"
+
+
+def test_an_error_half_way_leaves_one_step_and_the_next_one_alone() -> None:
+    layer = Labels(before())
+    store = LayerLabels(layer)
+
+    def slices() -> Iterator[tuple[Plane, np.ndarray]]:
+        for plane in PLANES[:2]:
+            yield plane, values_for(plane, 7)
+        raise LabelsError("the disk is full")
+
+    with pytest.raises(LabelsError, match="full"):
+        store.put(slices())
+    done = np.array(layer.data)
+    assert not np.array_equal(done, before())
+    store.write(Plane.across(0, 0), np.ones((6, 8), bool), 2)
+    layer.undo()
+    assert np.array_equal(layer.data, done)
+    layer.undo()
+    assert np.array_equal(layer.data, before())
+
+
+def on(viewer: ViewerModel, image: Any, scope: str) -> list[tuple[int, ...]]:
+    planes = planes_at(open_workspace(viewer, image), viewer, scope)
+    assert all(plane.axes == (image.ndim - 2, image.ndim - 1) for plane in planes)
+    return [tuple(i for _, i in plane.index) for plane in planes]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_axial_slice_at_the_sliders_whatever_is_shown(order: tuple[int, ...]) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros(SHAPE, np.int16), scale=(3, 1, 2), translate=(-20, 7, 100), units="mm")
+    viewer.add_image(np.zeros((9, 9, 9)), scale=(700, 700, 700), units="um")
+    viewer.dims.order = order
+    viewer.dims.point = tuple(np.array([-20 + 3 * 2, 9, 104]) * 1000)  # the finer unit is the viewer's
+    assert on(viewer, image, "slice") == [(2,)]
+    assert on(viewer, image, "volume") == [(0,), (1,), (2,), (3,)]
+    viewer.dims.ndisplay = 3
+    assert on(viewer, image, "slice") == [(2,)]
+
+
+def test_a_time_series_is_labelled_at_its_time_and_a_single_slice_as_it_is() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((3, *SHAPE), np.int16))
+    viewer.dims.point = (1, 2, 0, 0)
+    assert on(viewer, image, "slice") == [(1, 2)]
+    assert on(viewer, image, "volume") == [(1, z) for z in range(4)]
+    flat = ViewerModel()
+    image = flat.add_image(np.zeros(SHAPE[1:], np.int16))
+    assert on(flat, image, "slice") == on(flat, image, "volume") == [()]
+
+
+def test_sliders_off_the_image_and_colour_are_refused() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros(SHAPE, np.int16))
+    viewer.add_image(np.zeros((9, 9, 9)))
+    viewer.dims.point = (8, 0, 0)
+    with pytest.raises(GeometryError, match="sliders"):
+        on(viewer, image, "slice")
+    assert len(on(viewer, image, "volume")) == 4
+    colour = viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True)
+    with pytest.raises(ImageError, match="colour"):
+        on(viewer, colour, "volume")
