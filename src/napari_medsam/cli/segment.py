@@ -123,6 +123,7 @@ def _window(given: Any) -> Window | None:
 
 
 def window_of_text(text: str) -> Window:
+    """A window from a preset's name, or from LOW,HIGH."""
     if text in CT_PRESETS:
         return CT_PRESETS[text]
     try:
