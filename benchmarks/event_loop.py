@@ -28,12 +28,12 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsam.geometry import Plane
-from napari_medsam.models import registry
 from napari_medsam.models.base import Embedding, Prediction
 from napari_medsam.models.contour import Contour
 from napari_medsam.phantom import ct_phantom
 from napari_medsam.prompts import Box, Prompts
 from napari_medsam.widgets.coordinates import to_viewer_world
+from napari_medsam.widgets.model_choice import ModelChoice
 
 SHAPE = (300, 512, 512)
 TICK_MS = 2
@@ -79,7 +79,7 @@ def turn_loop(seconds: float) -> None:
 
 
 def open_bench(load: Callable[[str], Any]) -> tuple[Any, Any]:
-    registry.load = load
+    ModelChoice.load = lambda self, reference: load(reference)
     image, _, _ = ct_phantom(SHAPE)
     viewer = napari.Viewer(show_welcome_screen=False)
     spacing, origin = image.grid.spacing, tuple(image.grid.affine[:3, 3])

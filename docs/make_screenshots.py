@@ -2,6 +2,7 @@
 
     python docs/make_screenshots.py                                  README's picture, on the phantom
     python docs/make_screenshots.py VOLUME BOXES.json -o FOLDER      any volume; boxes as for `napari-medsam segment`
+    python docs/make_screenshots.py --models                         the window of models, each state in it
 
 Needs a display; without one, run it under `python dev.py exec --display -- python docs/make_screenshots.py`.
 """
@@ -10,17 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_medsam.cli.segment import VIEWS, task_of_entry
 from napari_medsam.phantom import ct_phantom
 from napari_medsam.widgets.coordinates import to_viewer_world
+from napari_medsam.widgets.dock import SegmentDock
 
 HERE = Path(__file__).resolve().parent
 PHANTOM = (
@@ -86,6 +91,47 @@ def draw(viewer: Any, controller: Any, entry: dict[str, Any]) -> None:
     controller.name_object(task.name)
 
 
+def put_weights(folder: Path) -> None:
+    """Files of the right names and sizes, and nothing in them, so that each state of a model is there."""
+    sizes = {
+        "sam_vit_b_01ec64.pth": 375042383,  # on disk
+        "MedSAM2_latest.pt.part": 41_300_000,  # incomplete
+        "sam2.1_hiera_tiny.pt": 1000,  # wrong
+        "samed_h.pth": 21_700_000,  # its base is missing
+    }
+    folder.mkdir()
+    for name, size in sizes.items():
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+
+
+def picture_models(output: Path, theme: str) -> None:
+    """The window of models on a machine that has a few of them, with a download that goes on."""
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary)
+        os.environ |= {name: str(home / name) for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME")}
+        os.environ["NAPARI_MEDSAM_WEIGHTS"] = str(home / "weights")
+        put_weights(home / "weights")
+        viewer, controller = open_viewer(None, theme, (1280, 800))
+        panel = next(dock.model for dock in viewer.window.dock_widgets.values() if isinstance(dock, SegmentDock))
+        panel.open()
+        settle(controller, 2.0)
+        window: Any = panel.dialog
+        window.resize(1080, 1170)
+        item = next(item for item in window._lines() if item.text(0) == "MedSAM2")
+        window.tree.setCurrentItem(item)
+        window.set_places("~/weights", ("auto", "cuda:0", "cpu"), "auto", "auto")
+        window.set_progress("MedSAM2: 41 MB of 156 MB", 41_300_000, 156_000_000)
+        settle(controller)
+        picture = window.grab().toImage()
+        path = output / "models.png"
+        picture.save(str(path))
+        Image.open(path).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+        print(path, f"{path.stat().st_size >> 10} kB")
+        window.close()
+        viewer.close()
+
+
 def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -93,10 +139,14 @@ def main() -> None:
     parser.add_argument("boxes", nargs="?")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "images")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--models", action="store_true", help="make the picture of the window of models instead")
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.models:
+        picture_models(options.output, options.theme)
+        return
     entries = json.loads(Path(options.boxes).read_text()) if options.boxes else phantom_entries()
     viewer, controller = open_viewer(options.volume, options.theme, (1280, 800))
-    options.output.mkdir(parents=True, exist_ok=True)
     stem = Path(options.volume).name.split(".")[0] if options.volume else "phantom"
     for view in VIEWS:
         mine = [entry for entry in entries if entry.get("view", "axial") == view]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import sys
 from collections.abc import Callable
@@ -149,6 +151,8 @@ def is_memory_short(error: BaseException) -> bool:
 def free() -> None:
     """Give back what nobody holds any more, on the device too."""
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # only GNU's allocator keeps freed gigabytes
+        ctypes.CDLL(None).malloc_trim(0)
     torch: Any = sys.modules.get("torch")
     if torch is None:  # no network was loaded, so there is nothing on a device
         return
