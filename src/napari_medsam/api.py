@@ -90,7 +90,7 @@ def load_model(
     """
     places = Places.from_environment(option=None if weights is None else Path(weights))
     loader = Loader(places, Compute(device, precision))
-    if checkpoint is None:
+    if not checkpoint:
         return loader(name)
     return loader(registry.reference(name, checkpoint) if name else loader.recognise(Path(checkpoint)))
 
@@ -269,7 +269,8 @@ def label_image(
     for done, (plane, found) in enumerate(label_planes(labeller, image, wanted), start=1):
         labels[plane.key] = found
         progress(done, len(planes))
-    return labels, names_of(labeller), note
+    # only a model that ran short of memory has something to say
+    return labels, names_of(labeller), f"{note} {getattr(labeller, 'note', '')}".strip()
 
 
 def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStore) -> tuple[Accepted, Prediction]:

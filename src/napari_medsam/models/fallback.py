@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import gc
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from napari_medsam.models.base import Embedding, Labeller, Model, ModelSpec, Pre
 from napari_medsam.models.compute import Compute, device_of, precision_of
 from napari_medsam.prompts import Prompts
 
+ADVICE = "Close other programs and data, or choose a smaller model."
 Value = TypeVar("Value")
 Made = TypeVar("Made", bound=Model)
 
@@ -33,20 +35,35 @@ class Remade(Generic[Made]):
         What to begin with.
     """
 
+    _living: ClassVar[weakref.WeakSet[Remade[Any]]] = weakref.WeakSet()
+    """The models that there are. While one is held, another does not make do with less: its holder lets go first."""
+
     def __init__(self, make: Callable[[Compute], Made], compute: Compute) -> None:
         self._make = make
         self._compute = compute
         self._model: Made | None = None
         self.note = ""
         """What the user should know: that it runs elsewhere than asked; empty while it does not."""
-        self._model = self._tried(lambda: make(compute)) or self._smaller()
+        self._model = self._tried(lambda: make(compute))
+        if self._model is None and self._living:
+            raise MemoryShortError(
+                "There is not enough memory for this model beside the one that is loaded. Let go of that one first, or "
+                "choose a smaller model."
+            )
+        self._model = self._model or self._smaller()
+        self._living.add(self)
         self.spec: ModelSpec = self._model.spec
         """As it was first made, so that embeddings of before stay valid."""
 
     def run(self, act: Callable[[Made], Value]) -> Value:
         """Do something with the model; in less memory if there is too little."""
         found = self._tried(lambda: act(self._there()))
-        return act(self._smaller()) if found is None else found
+        if found is None:
+            smaller = self._smaller()
+            found = self._tried(lambda: act(smaller))
+        if found is None:
+            raise MemoryShortError(f"There is not enough memory for this slice. {self.note} {ADVICE}")
+        return found
 
     def _there(self) -> Made:
         if self._model is None:
@@ -64,16 +81,15 @@ class Remade(Generic[Made]):
 
     def _smaller(self) -> Made:
         """The model in half precision, or on the CPU if that is what it had; once only."""
-        advice = "Close other programs and data, or choose a smaller model."
         if self.note:
-            raise MemoryShortError(f"There is not enough memory for this model. {self.note} {advice}")
+            raise MemoryShortError(f"There is not enough memory for this model. {self.note} {ADVICE}")
         self._model = None
         free()
         self._compute, where = next_smaller(self._compute)
         self.note = f"It runs {where}, as there was too little memory."
         made = self._tried(lambda: self._make(self._compute))
         if made is None:
-            raise MemoryShortError(f"There is not enough memory for this model, not even {where}. {advice}")
+            raise MemoryShortError(f"There is not enough memory for this model, not even {where}. {ADVICE}")
         self._model = made
         return made
 
@@ -120,6 +136,11 @@ class LabellerFallback:
         self.spec = self._remade.spec
         self.classes = self._remade.run(lambda labeller: labeller.classes)
 
+    @property
+    def note(self) -> str:
+        """What the user should know: that it runs elsewhere than asked; empty while it does not."""
+        return self._remade.note
+
     def label(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Label; in less memory if there is too little."""
         return self._remade.run(lambda labeller: labeller.label(values))
@@ -131,6 +152,8 @@ def next_smaller(compute: Compute) -> tuple[Compute, str]:
 
     device = device_of(compute)
     if device.type == "cpu":
+        if precision_of(compute, device) != torch.float32:
+            raise MemoryShortError(f"There is not enough memory for this model, even in half precision. {ADVICE}")
         return Compute("cpu", "bfloat16"), "in half precision"
     if precision_of(compute, device) == torch.float32:
         return Compute(str(device), "float16"), "in half precision"

@@ -68,6 +68,7 @@ class Loader:
             base = self.weights_of(registry.row(row.base), needed_by=row.title)
         digest = hashes.digest_of(weights)
         if path is not None:  # chosen by hand, so trusted under that name from now on
+            self.remembered.keep_answer(digest, row.name)
             for file in row.files:
                 if file.name == weights.name:
                     self.remembered.keep_first(file, digest)
@@ -84,7 +85,14 @@ class Loader:
         found = places.find(row, self.places)
         if found is None:
             raise CheckpointError(_missing(row, self.places, needed_by))
-        check_content(found.file, found.path, hashes.digest_of(found.path), self.remembered)
+        digest = hashes.digest_of(found.path)
+        check_content(found.file, found.path, digest, self.remembered)
+        owner = _published_by(digest)
+        if owner is not None and found.file not in owner.files:
+            raise CheckpointError(
+                f"{found.path} is not {row.title}: it holds the published weights of {owner.title}. Give the file its "
+                f"own name, {owner.files[-1].name}, and fetch or choose that of {row.title}."
+            )
         return found.path
 
     def recognise(self, path: Path) -> str:
@@ -111,7 +119,9 @@ class Loader:
         from napari_medsam.models.stand_in import StandIn
 
         def made(compute: Compute) -> Any:
-            return _made(row, lambda: make(self._settled(replace(sources, compute=compute))))
+            # mapped weights would be mixed if their file were overwritten meanwhile
+            with reading.steady(sources.weights):
+                return _made(row, lambda: make(self._settled(replace(sources, compute=compute))))
 
         if row.automatic:
             return LabellerFallback(made, self.compute)
@@ -166,6 +176,12 @@ def _made(row: Row, make: Callable[[], Model]) -> Model:
         if not row.built_in and is_memory_short(error):
             raise MemoryShortError(f"There is not enough memory for {row.title}. Choose a smaller model.") from error
         raise ModelError(f"{row.title} could not be loaded: {error}. Please report it.") from error
+
+
+def _published_by(digest: str) -> Row | None:
+    """The row that publishes a content."""
+    known = ((row, file) for row in registry.TABLE for file in row.files)
+    return next((row for row, file in known if digest in (file.sha256, file.seen_sha256)), None)
 
 
 def _missing(row: Row, where: Places, needed_by: str) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.errors import ImageError
+from napari_medsam.errors import ImageError, ModelError
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction
 from napari_medsam.models.frame import FloatArray, Frame, InputPrompts, corners_of, xy_of
 from napari_medsam.prompts import Box, Prompts, Stroke
@@ -85,6 +85,11 @@ class SamSegmenter:
         self.spec.check(prompts)
         prompts = prompts.fitted(embedding.shape)
         answer = self.network.answer(embedding.arrays, self.in_frame(prompts, embedding.shape))
+        if not np.isfinite(answer.logits).all():
+            raise ModelError(
+                f"{self.spec.title} answers with NaN or infinity: its weights are damaged, "
+                "or its precision is too low. Fetch or choose the file again, or set the precision to float32."
+            )
         masks = self.frame.restore(answer.logits, embedding.shape)
         return Prediction(masks, np.clip(answer.scores, 0, 1).astype(np.float64), answer.chosen, answer.note)
 

@@ -235,3 +235,21 @@ def test_what_is_beside_comes_first_and_what_is_there_is_left_out(folder: Path) 
     little.write(folder / registry.row("msa-melanoma").files[0].name, "msa-adapters")
     assert [row.name for row in needed("msa-melanoma", where)] == ["sam-vit-b"]
     assert needed("contour", where) == []
+
+
+def test_a_model_that_was_named_with_a_file_is_remembered_too(loader: Loader, tmp_path: Path) -> None:
+    path = little.write(tmp_path / "mine.pth")
+    loader(registry.reference("litemedsam-scribble", path))
+    assert loader.recognise(path) == registry.reference("litemedsam-scribble", path)
+
+
+def test_the_content_of_another_model_under_this_ones_name_is_refused(
+    loader: Loader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hash before name: the published weights of another row that see images differently."""
+    path = little.write(folder / "lite_medsam.pth")
+    published = WeightFile("medsam_lite_scribble.pth", sha256=hashes.digest_of(path), page="https://example.org/s")
+    rows = little.table(little.a_row("litemedsam", LITE), little.a_row("litemedsam-scribble", published))
+    monkeypatch.setattr(registry, "TABLE", rows)
+    with pytest.raises(CheckpointError, match=r"published weights of .*cribble"):
+        loader("litemedsam")

@@ -473,7 +473,7 @@ def test_what_nothing_decides_is_asked_once(remembered, layout, path, candidates
         decide(layout, ROWS, Path(path), "00" * 32, remembered)
     assert caught.value.candidates == candidates
     assert Path(path).name in str(caught.value)
-    assert f"{candidates[0]}@" in str(caught.value)
+    assert f"--model {candidates[0]};" in str(caught.value)
     remembered.keep_answer("00" * 32, candidates[1])
     assert decide(layout, ROWS, Path("renamed.pth"), "00" * 32, remembered).name == candidates[1]
     with pytest.raises(AmbiguousCheckpointError):
@@ -555,3 +555,10 @@ def test_no_two_models_share_a_published_name():
 def test_no_torch(module):
     code = f"import sys, napari_medsam.models.checkpoints.{module}; assert not {{'torch', 'qtpy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_adapters_of_unknown_name_are_those_of_no_publisher(remembered):
+    """All rows of the zoo see images alike, so nothing is at stake and nobody is asked."""
+    from napari_medsam.models import registry
+
+    assert decide("msa-adapters", registry.TABLE, Path("mine.pth"), "00" * 32, remembered).name == "msa-own-adapters"

@@ -460,3 +460,16 @@ def test_mapped_weights_outlive_a_file_that_is_replaced_as_a_whole(tmp_path: Pat
     tensors = read(path).tensors
     os.replace(other, path)
     assert all(torch.equal(tensors[name], values) for name, values in STATE.items())
+
+
+class Calls:
+    """Pickles as a call of the shell."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("true",)
+
+
+def test_a_file_of_nothing_but_code_is_refused_with_its_name(tmp_path: Path) -> None:
+    torch.save({"model": Calls()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match=r"names code \((posix|nt)\.system\).*Nothing of it was run"):
+        read(tmp_path / "evil.pth")

@@ -187,6 +187,9 @@ def _alike(rows: Iterable[Row]) -> list[Row]:
 
 
 def _generic(same: list[Row]) -> list[Row]:
+    nobodys = [row for row in same if not row.files]  # the row for files that are not published
+    if len(same) > 1 and len(nobodys) == 1:
+        return nobodys
     shortest = min(same, key=lambda row: len(row.name))
     return [shortest] if all(row.name.startswith(shortest.name) for row in same) else same
 
@@ -196,6 +199,6 @@ def _question(path: Path, rows: Sequence[Row]) -> AmbiguousCheckpointError:
     titles = " or ".join(f"{row.title} ({row.name})" for row in rows)
     return AmbiguousCheckpointError(
         f"{path} may hold the weights of {titles}: their files look the same, and they see images differently. "
-        f"Say whose it is, for instance as {names[0]}@{path.name}; the answer is remembered.",
+        f"Say whose it is, for instance with --model {names[0]}; the answer is remembered.",
         names,
     )

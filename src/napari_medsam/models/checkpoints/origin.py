@@ -81,8 +81,8 @@ def why_offline(file: WeightFile) -> str:
     """Why nothing is fetched, and what to do."""
     where = file.page or file.url or f"the Hugging Face repository {file.repository}"
     return (
-        f"{file.name} is not fetched: offline mode is on (HF_HUB_OFFLINE, or the plugin's setting). "
-        f"Switch it off, or bring the file from {where} and choose it."
+        f"{file.name} is not fetched: offline mode is on (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE). "
+        f"Unset it, or bring the file from {where} and choose it."
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medsam.errors import CheckpointError
-from napari_medsam.models.checkpoints.refusal import refused
+from napari_medsam.models.checkpoints.refusal import refused, some
 from napari_medsam.models.checkpoints.sniffing import WEIGHTS, Kind, kind_of, weights_at
 from napari_medsam.models.checkpoints.unwrapping import unwrapped
 
@@ -65,7 +65,10 @@ def read(path: Path) -> Checkpoint:
             size = file.stat().st_size
         except Exception as error:  # a damaged file can make its reader fail in any way
             raise _damaged(file, error) from error.with_traceback(None)  # its frames would keep what was read
-        tensors, values = unwrapped(content, file, size)
+        try:
+            tensors, values = unwrapped(content, file, size)
+        except CheckpointError as error:
+            raise _with_code(file, error) from None
     return Checkpoint(file, tensors, kind, {**values, **metadata})
 
 
@@ -126,6 +129,19 @@ def _pickled(path: Path, kind: Kind) -> Any:
         from napari_medsam.models.checkpoints import restricted
 
         return torch.load(path, weights_only=False, pickle_module=restricted, **options)
+
+
+def _with_code(path: Path, error: CheckpointError) -> CheckpointError:
+    """The error, and the names of code in the file, if there are any: who made it may have meant harm."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        code = get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # it reads zip files only
+        return error
+    if not code:
+        return error
+    return CheckpointError(f"{error} It also names code ({some(code)}). Nothing of it was run; do not trust this file.")
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
