@@ -473,7 +473,8 @@ def test_what_nothing_decides_is_asked_once(remembered, layout, path, candidates
         decide(layout, ROWS, Path(path), "00" * 32, remembered)
     assert caught.value.candidates == candidates
     assert Path(path).name in str(caught.value)
-    assert f"--model {candidates[0]};" in str(caught.value)
+    assert f"{candidates[0]}@" in str(caught.value)
+    assert f"--model {candidates[0]} " in str(caught.value)
     remembered.keep_answer("00" * 32, candidates[1])
     assert decide(layout, ROWS, Path("renamed.pth"), "00" * 32, remembered).name == candidates[1]
     with pytest.raises(AmbiguousCheckpointError):

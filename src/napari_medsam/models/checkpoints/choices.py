@@ -199,6 +199,7 @@ def _question(path: Path, rows: Sequence[Row]) -> AmbiguousCheckpointError:
     titles = " or ".join(f"{row.title} ({row.name})" for row in rows)
     return AmbiguousCheckpointError(
         f"{path} may hold the weights of {titles}: their files look the same, and they see images differently. "
-        f"Say whose it is, for instance with --model {names[0]}; the answer is remembered.",
+        f"Say whose it is, for instance as {names[0]}@{path.name}, or with --model {names[0]} on the command line; the "
+        "answer is remembered.",
         names,
     )
