@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsamError as error:
         print(f"napari-medsam: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # who reads the output, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def demo(options: argparse.Namespace) -> int:
