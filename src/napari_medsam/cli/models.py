@@ -13,7 +13,6 @@ from napari_medsam.models.checkpoints.parts import amount
 from napari_medsam.models.checkpoints.places import Places, State
 from napari_medsam.models.fetching import fetch_row, needed
 from napari_medsam.models.row import Row
-from napari_medsam.prompts import PromptKind
 
 
 def models(options: argparse.Namespace) -> int:
@@ -40,12 +39,12 @@ def fetch_weights(options: argparse.Namespace) -> int:
 
 def line(row: Row, state: State) -> str:
     """One line about a model."""
-    return f"{row.name:24s} {row.title:38s} {taken(row):26s} {state.text:34s} {row.licence}"
+    return f"{row.name:24s} {row.title:38s} {row.prompts_in_words:26s} {state.text:34s} {row.licence}"
 
 
 def about(row: Row, state: State) -> str:
     """All about a model, a fact a line."""
-    facts = [("state", state.text), ("family", row.family), ("takes", taken(row))]
+    facts = [("state", state.text), ("family", row.family), ("takes", row.prompts_in_words)]
     facts += [(f"a {kind.value}", text) for kind, text in row.stand_ins.items()]
     facts += [("labels", ", ".join(row.classes)), ("licence", row.licence), ("source", row.source)]
     facts += [("needs beside", row.base), ("sees", f"{row.input_size} px" if row.input_size else "")]
@@ -55,13 +54,6 @@ def about(row: Row, state: State) -> str:
     facts += [("by hand", file.page) for file in row.files if file.page]
     lines = [f"{row.name}: {row.title}", f"  {row.about}"]
     return "\n".join([*lines, *(f"  {name:14s} {text}" for name, text in facts if text)])
-
-
-def taken(row: Row) -> str:
-    """The prompts of a model in a few words."""
-    if row.automatic:
-        return "nothing: automatic"
-    return ", ".join(kind.value for kind in PromptKind if kind in row.prompts)
 
 
 def add_parser(commands: Any) -> None:

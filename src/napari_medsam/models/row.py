@@ -117,6 +117,13 @@ class Row:
         return self.prompts | frozenset(self.stand_ins)
 
     @property
+    def prompts_in_words(self) -> str:
+        """The prompts that it was made for, in a few words."""
+        if self.automatic:
+            return "nothing: automatic"
+        return ", ".join(kind.value for kind in PromptKind if kind in self.prompts)
+
+    @property
     def automatic(self) -> bool:
         """Whether it labels a whole plane without prompts."""
         return bool(self.classes)

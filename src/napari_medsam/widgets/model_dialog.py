@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsam.models.compute import PRECISIONS
-from napari_medsam.widgets.model_entry import Entry, taken
+from napari_medsam.widgets.model_entry import Entry
 from napari_medsam.widgets.panels import NARROW
 
 NAME = Qt.ItemDataRole.UserRole
@@ -320,7 +320,7 @@ def _show(item: QTreeWidgetItem, entry: Entry, colors: Colors, *, in_use: bool) 
     font = item.font(0)
     font.setBold(in_use)
     title = row.title.removeprefix(f"{row.family}: ")  # which is said above it
-    for column, text in enumerate((title, entry.short, taken(row), time)):
+    for column, text in enumerate((title, entry.short, row.prompts_in_words, time)):
         item.setText(column, text)
         item.setFont(column, font)
     item.setToolTip(0, row.title)
@@ -331,7 +331,7 @@ def _show(item: QTreeWidgetItem, entry: Entry, colors: Colors, *, in_use: bool) 
 
 def _details(entry: Entry, color: str) -> str:
     row = entry.row
-    facts = [("State", entry.state), ("Licence", row.licence), ("Takes", taken(row))]
+    facts = [("State", entry.state), ("Licence", row.licence), ("Takes", row.prompts_in_words)]
     facts += [(f"A {kind.value}", text) for kind, text in row.stand_ins.items()]
     facts += [("Labels", ", ".join(row.classes))] if row.classes else []
     facts += [("Sees", f"{row.input_size} x {row.input_size} pixels")] if row.input_size else []

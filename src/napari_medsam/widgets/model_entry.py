@@ -8,7 +8,6 @@ from napari_medsam.models import registry
 from napari_medsam.models.checkpoints.parts import amount
 from napari_medsam.models.checkpoints.places import Kind, State
 from napari_medsam.models.row import Row
-from napari_medsam.prompts import PromptKind
 from napari_medsam.widgets.model_choice import ModelChoice
 
 LOOKING = "looking ..."
@@ -49,7 +48,7 @@ class Entry:
     def searched(self) -> str:
         """What the words of a search are looked for in, in lower case."""
         row = self.row
-        named = (row.name, row.title, row.family, row.about, row.licence, taken(row), " ".join(row.classes))
+        named = (row.name, row.title, row.family, row.about, row.licence, row.prompts_in_words, " ".join(row.classes))
         return " ".join((*named, self.state)).lower()
 
 
@@ -67,13 +66,6 @@ def page_of(row: Row, state: State | None) -> str:
     """Where a person gets the file."""
     by_hand = next((file.page for file in row.files if file.page), "")
     return (state.page if state else "") or by_hand or row.source
-
-
-def taken(row: Row) -> str:
-    """The prompts of a model in a few words."""
-    if row.automatic:
-        return "nothing: automatic"
-    return ", ".join(kind.value for kind in PromptKind if kind in row.prompts)
 
 
 def _now(row: Row, models: ModelChoice) -> str:
