@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +18,40 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+SCREEN = ("-screen", "0", "1600x1000x24", "-nolisten", "tcp")
+_screen = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--must-run", action="store_true", help="fail when every test was skipped, as when none was found")
+    parser.addoption("--own-screens", action="store_true", help="with -n auto: each process gets a virtual screen")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process where they would share a screen: two viewers on one get each other's pointer events."""
+    if shutil.which("Xvfb") is None:
+        return 0
+    config.option.dist = "loadfile"
+    return 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a worker that opens windows a screen of its own."""
+    if config.getoption("--own-screens") and hasattr(config, "workerinput"):
+        reading, writing = os.pipe()
+        command = ["Xvfb", "-displayfd", str(writing), *SCREEN]
+        config.stash[_screen] = subprocess.Popen(command, pass_fds=(writing,), stderr=subprocess.DEVNULL)
+        os.close(writing)
+        with os.fdopen(reading) as number:
+            os.environ["DISPLAY"] = f":{number.readline().strip()}"
+        os.environ.pop("WAYLAND_DISPLAY", None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    screen = config.stash.get(_screen, None)
+    if screen is not None:
+        screen.terminate()
+        screen.wait()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
