@@ -27,6 +27,7 @@ from napari_medsam.models.sources import Sources  # noqa: E402
 from .originals import LIMIT, Originals  # noqa: E402
 
 LOW_PRECISION = 1e-2
+KEPT = 1e-3
 PREPROCESSING = 1e-4
 NO_POINTS = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 
@@ -109,6 +110,18 @@ def test_everything_is_the_original_s(
     assert found.keys() == known.keys()
     differences = {name: originals.difference(found[name], known[name]) for name in known}
     assert max(differences.values()) <= LIMIT, differences
+
+
+def test_masks_from_features_kept_in_half_precision(originals: Originals, encoded: Callable[..., Encoded]) -> None:
+    """What is kept of a float32 encode where float32 was not asked for by name."""
+    known = originals.outputs("sam_vit_b")
+    one = encoded("cpu", "float32")
+    exact, one.features = one.features, {"image": one.features["image"].astype(np.float16)}
+    found: dict[str, NDArray[Any]] = {}
+    for name, prompts in questions(originals).items():
+        found |= one.found(prompts, name)
+    one.features = exact
+    assert max(originals.difference(found[name], known[name]) for name in found) <= KEPT
 
 
 @pytest.mark.parametrize(("device", "precision"), REDUCED)

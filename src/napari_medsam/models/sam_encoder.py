@@ -10,7 +10,9 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 from torch.nn import functional
 
+from napari_medsam.models.channel_attention import by_channels, pays
 from napari_medsam.models.precision import full
+from napari_medsam.models.products import make_products
 
 BIAS_ELEMENTS = 16 * 1024 * 1024
 """Elements of the attention bias that exist at a time (64 MiB in float32). At 1024 pixels all of it has 200 million."""
@@ -78,6 +80,7 @@ def image_encoder(config: EncoderConfig) -> VitEncoder:
     )
     for block in stock.blocks:
         block.attn = LeanAttention(block.attn)
+        make_products(block)
     return VitEncoder(stock)
 
 
@@ -107,7 +110,7 @@ class VitEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Encode a batch of inputs."""
         with full(image.device):
-            tokens = self.patch_embed(image.float()) + self.pos_embed
+            tokens = (self.patch_embed(image.float()) + self.pos_embed).contiguous()  # else each norm copies them
         for block in self.blocks:
             tokens = block(tokens)
         with full(image.device):
@@ -140,13 +143,8 @@ class LeanAttention(nn.Module):
         qkv = self.qkv(tokens).reshape(b, rows * columns, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # each (b, heads, rows x columns, width / heads)
         by_row, by_column = self.offsets(query, rows, columns)
-        count = max(1, BIAS_ELEMENTS // (b * self.heads * rows * columns))
-        parts = []
-        for at in range(0, rows * columns, count):
-            part = slice(at, at + count)
-            bias = (by_row[:, :, part, :, None] + by_column[:, :, part, None, :]).flatten(-2)
-            parts.append(functional.scaled_dot_product_attention(query[:, :, part], key, value, attn_mask=bias))
-        attended = torch.cat(parts, dim=2).transpose(1, 2).reshape(b, rows, columns, width)
+        attend = by_channels if pays(query) else by_bias
+        attended = attend(query, key, value, by_row, by_column).transpose(1, 2).reshape(b, rows, columns, width)
         with full(tokens.device):
             mixed: torch.Tensor = self.proj(attended.float())
         return mixed
@@ -155,9 +153,24 @@ class LeanAttention(nn.Module):
         """What a key's row adds to a score, (b, heads, tokens, rows), and its column, (b, heads, tokens, columns)."""
         b, heads, _, depth = query.shape
         grid = query.reshape(b * heads, rows, columns, depth)
-        by_row = torch.einsum("brcd,rkd->brck", grid, between(rows, self.rel_pos_h))
-        by_column = torch.einsum("brcd,ckd->brck", grid, between(columns, self.rel_pos_w))
+        with full(query.device):
+            exact = grid.float()
+            by_row = torch.einsum("brcd,rkd->brck", exact, between(rows, self.rel_pos_h))
+            by_column = torch.einsum("brcd,ckd->brck", exact, between(columns, self.rel_pos_w))
         return by_row.reshape(b, heads, -1, rows), by_column.reshape(b, heads, -1, columns)
+
+
+def by_bias(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor
+) -> torch.Tensor:
+    """Attention with what rows and columns add as a bias, some queries at a time; see `by_channels`."""
+    count = max(1, BIAS_ELEMENTS // (query.shape[0] * query.shape[1] * query.shape[2]))
+    parts = []
+    for at in range(0, query.shape[2], count):
+        part = slice(at, at + count)
+        bias = (by_row[:, :, part, :, None] + by_column[:, :, part, None, :]).flatten(-2).to(query.dtype)
+        parts.append(functional.scaled_dot_product_attention(query[:, :, part], key, value, attn_mask=bias))
+    return torch.cat(parts, dim=2)
 
 
 def between(count: int, table: torch.Tensor) -> torch.Tensor:
