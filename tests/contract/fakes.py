@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_medsam.errors import ImageError
-from napari_medsam.models.base import Embedding, ModelSpec, Prediction
+from napari_medsam.models.base import Direction, Embedding, ModelSpec, Prediction
 from napari_medsam.prompts import Point, PromptKind, Prompts
 
 RADIUS = 3.0
@@ -140,3 +141,79 @@ class LabelFake:
             raise ImageError(f"The fake takes grey planes, not {values.dtype} {values.shape}.")
         self.labelled += 1
         return np.asarray(np.digitize(np.nan_to_num(values, nan=-1000), (0, 300)), dtype=np.uint8)
+
+
+class BrightFake(BoxFake):
+    """A model with a memory: the object is what is brighter than THRESHOLD, in the box or near where it was before.
+
+    `trackers` are all that were made, each with the `calls` that it got.
+    """
+
+    THRESHOLD = 128
+    REACH = 2
+    """Pixels by which an object may have moved from one plane to the next."""
+
+    spec = dataclasses.replace(
+        BoxFake.spec,
+        name="bright-fake",
+        title="Bright (a fake)",
+        digest="bright-fake-1",
+        prompts=frozenset({PromptKind.BOX, PromptKind.MASK}),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trackers: list[BrightTracker] = []
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Keep what is bright."""
+        grey = plane if plane.ndim == 2 else plane.max(axis=-1)
+        return dataclasses.replace(super().encode(plane), arrays={"bright": grey > self.THRESHOLD})
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        """Answer with what is bright in the box; a mask is taken as it is."""
+        self.spec.check(prompts)
+        prompts = prompts.fitted(embedding.shape)
+        shown = _box_mask(prompts, embedding.shape, 0)
+        found = np.asarray(embedding.arrays["bright"]) & shown
+        if prompts.mask is not None:
+            found = prompts.mask.pixels
+        return Prediction(found[None], np.array([0.7]))
+
+    def tracker(self, planes: int) -> BrightTracker:
+        """Make an empty memory."""
+        self.trackers.append(BrightTracker(self))
+        return self.trackers[-1]
+
+
+class BrightTracker:
+    """The memory of a BrightFake: the last mask of each object. `calls` are (verb, position, objects)."""
+
+    def __init__(self, model: BrightFake) -> None:
+        self._model = model
+        self._seen: dict[int, dict[int, NDArray[np.bool_]]] = {}
+        self.calls: list[tuple[str, int, tuple[int, ...]]] = []
+
+    def condition(self, position: int, embedding: Embedding, known: Mapping[int, Prompts]) -> dict[int, Prediction]:
+        """Take masks and boxes."""
+        self.calls.append(("condition", position, tuple(sorted(known))))
+        answers = {number: self._model.decode(embedding, prompts) for number, prompts in known.items()}
+        for number, answer in answers.items():
+            self._seen.setdefault(number, {})[position] = answer.mask
+        return answers
+
+    def follow(
+        self, position: int, embedding: Embedding, objects: Collection[int], direction: Direction
+    ) -> dict[int, Prediction]:
+        """Look near where each object was on the nearest plane before this one."""
+        self.calls.append(("follow", position, tuple(sorted(objects))))
+        answers = {}
+        for number in objects:
+            seen = self._seen[number]
+            before = min((at for at in seen if (position - at) * direction > 0), key=lambda at: abs(position - at))
+            near = ndimage.binary_dilation(seen[before], np.ones((3, 3)), iterations=BrightFake.REACH)
+            found = near & np.asarray(embedding.arrays["bright"])
+            if found.any():
+                seen[position] = found
+            answers[number] = Prediction(found[None], np.array([0.8]))
+        return answers

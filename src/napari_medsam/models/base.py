@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -37,6 +38,8 @@ class ModelSpec:
         A sentence or two, honest about the limits.
     stand_ins : mapping of PromptKind to str
         Prompts that it was not made for and takes all the same, and what is done with each, in words for the user.
+    quick : bool
+        Whether a plane is encoded about as fast as its embedding is read from a disk, so that writing gains nothing.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ModelSpec:
     licence: str
     about: str
     stand_ins: Mapping[PromptKind, str] = field(default_factory=dict)
+    quick: bool = False
 
     @property
     def takes(self) -> frozenset[PromptKind]:
@@ -74,15 +78,21 @@ class Embedding:
         Rows and columns of the plane.
     arrays : mapping of str to array
         The model's own.
+    plane : (rows, columns) or (rows, columns, 3) uint8 array, optional
+        What it was made of, lent by who has it at hand: not kept with it, so not part of `nbytes`.
+    key : str
+        What a store knows it by; empty for one that comes from no store.
     """
 
     model: str
     shape: tuple[int, int]
     arrays: Mapping[str, NDArray[np.generic]]
+    plane: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    key: str = field(default="", compare=False)
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
+        """Memory held for as long as it is kept."""
         return sum(a.nbytes for a in self.arrays.values())
 
 
@@ -136,6 +146,20 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class BatchEncoder(Protocol):
+    """A segmenter that encodes several planes at once, where its device gains from that."""
+
+    @property
+    def batch(self) -> int:
+        """How many planes to give it at a time, at least 1; it may change with what memory is free."""
+        ...
+
+    def encode_batch(self, planes: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        """Embeddings of planes of any shapes, in their order, each with memory of its own."""
+        ...
+
+
+@runtime_checkable
 class Labeller(Protocol):
     """A model that names all that it knows on a plane, without prompts."""
 
@@ -154,4 +178,63 @@ class Labeller(Protocol):
         ...
 
 
+class Direction(IntEnum):
+    """The way through a stack of planes: the step from one position to the next."""
+
+    UP = 1
+    DOWN = -1
+
+
+class Tracker(Protocol):
+    """What a model remembers of some objects while they are followed through a stack. Lives on one thread.
+
+    Positions are those of the planes in the stack; objects are numbers of the caller's. What it holds stays bounded
+    however many planes it has seen.
+    """
+
+    def condition(self, position: int, embedding: Embedding, known: Mapping[int, Prompts]) -> Mapping[int, Prediction]:
+        """Take what is known of objects on a plane; a lone mask prompt is the truth there. Their masks on the plane."""
+        ...
+
+    def follow(
+        self, position: int, embedding: Embedding, objects: Collection[int], direction: Direction
+    ) -> Mapping[int, Prediction]:
+        """Find objects on a plane from what was seen on others before it; an empty mask where one is not there."""
+        ...
+
+
+@runtime_checkable
+class Propagator(Protocol):
+    """A model with a memory, that follows objects through a stack of planes by itself."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is and takes."""
+        ...
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Do the slow part, once per plane: for every object, both directions, and prompts on single planes."""
+        ...
+
+    def tracker(self, planes: int) -> Tracker:
+        """An empty memory, for a stack of so many planes."""
+        ...
+
+
 Model = Segmenter | Labeller
+
+
+def require_memory(model: Segmenter | Labeller | Propagator) -> Propagator:
+    """The model as one with a memory.
+
+    Raises
+    ------
+    UnsupportedError
+        It has none.
+    """
+    if isinstance(model, Propagator):
+        return model
+    raise UnsupportedError(
+        f"{model.spec.title} as it is loaded has no memory to follow an object by. Go slice by slice, or choose a "
+        "model of the SAM 2 family; a file of it for single images has no memory either, the published .pt has."
+    )

@@ -52,6 +52,11 @@ class Sam2Frame:
         part = _shrunk(torch.from_numpy(pixels.astype(np.float32))[None], side)[0]
         return np.asarray(part * MASK_SCALE + MASK_OFFSET, dtype=np.float32)
 
+    def truth(self, pixels: BoolArray) -> FloatArray:
+        """A mask as 0 and 1 on the input's grid, (size, size): above a half, or where it is most."""
+        part = _shrunk(torch.from_numpy(pixels.astype(np.float32))[None], self.size)[0]
+        return np.asarray(part >= min(0.5, float(part.max())), dtype=np.float32)
+
     def restore(self, logits: FloatArray, shape: Shape) -> BoolArray:
         """Bilinear to the plane, then above 0. One at a time: large planes take much memory as logits."""
         masks = np.empty((len(logits), *shape), dtype=bool)

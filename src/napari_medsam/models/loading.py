@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from napari_medsam.errors import CheckpointError, MedsamError, MemoryShortError, ModelError
-from napari_medsam.models import beside_mesa, registry
+from napari_medsam.models import beside_mesa, registry, torch_libraries
 from napari_medsam.models.base import Model
 from napari_medsam.models.checkpoints import hashes, identify, places, reading
 from napari_medsam.models.checkpoints.choices import Remembered, check_content, decide
 from napari_medsam.models.checkpoints.places import Kind, Places
 from napari_medsam.models.checkpoints.sniffing import weights_at
-from napari_medsam.models.compute import Compute, device_of, leave_a_core, precision_of
+from napari_medsam.models.compute import Compute, device_of, precision_of
 from napari_medsam.models.row import Row
 from napari_medsam.models.sources import Sources
+from napari_medsam.models.threads import THREADS
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Loader:
         precision_of(self.compute, device_of(self.compute))  # refused before gigabytes are read
         sources = self.sources(row, path)
         make = backend_of(row)
-        leave_a_core()
+        THREADS.settle()
         return self._remade(row, make, sources)
 
     def sources(self, row: Row, path: Path | None = None) -> Sources:
@@ -115,8 +116,8 @@ class Loader:
         return registry.reference(name, path)
 
     def _remade(self, row: Row, make: Callable[..., Model], sources: Sources) -> Model:
-        from napari_medsam.models.fallback import Fallback, LabellerFallback
-        from napari_medsam.models.stand_in import StandIn
+        from napari_medsam.models.fallback import LabellerFallback, fallback_of
+        from napari_medsam.models.stand_in import stand_in_of
 
         def made(compute: Compute) -> Any:
             # mapped weights would be mixed if their file were overwritten meanwhile
@@ -125,14 +126,15 @@ class Loader:
 
         if row.automatic:
             return LabellerFallback(made, self.compute)
-        segmenter = Fallback(made, self.compute)
-        return StandIn(segmenter) if row.stand_ins else segmenter
+        segmenter = fallback_of(made, self.compute)
+        return stand_in_of(segmenter) if row.stand_ins else segmenter
 
     @staticmethod
     def _settled(sources: Sources) -> Sources:
         """With the precision in the digest: features of another precision are other features."""
         precision = str(precision_of(sources.compute, device_of(sources.compute))).removeprefix("torch.")
-        return replace(sources, digest=f"{sources.digest[:16]}-{precision}")
+        rounded = "" if precision != "float32" or sources.compute.precision == precision else "-kept-float16"
+        return replace(sources, digest=f"{sources.digest[:16]}-{precision}{rounded}")
 
 
 def load(reference: str) -> Model:
@@ -143,7 +145,9 @@ def load(reference: str) -> Model:
 def backend_of(row: Row) -> Callable[..., Model]:
     """What makes a row's model."""
     module, _, attribute = row.backend.partition(":")
-    beside_mesa.import_triton()
+    if row.layout:  # a network's, so torch is about to be imported
+        torch_libraries.load()
+        beside_mesa.import_triton()
     try:
         made: Callable[..., Model] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from napari_medsam.models import sam2
 from napari_medsam.models.compute import Compute
 from napari_medsam.models.frame_sam2 import MEDSAM2
 from napari_medsam.models.sam2_network import Rule, Sam2Config, Sam2Network, architecture
+from napari_medsam.models.sam2_tracker import segmenter_of
 from napari_medsam.models.sam_segmenter import SamSegmenter
 from napari_medsam.models.sources import Sources
 
@@ -24,7 +25,7 @@ def make(sources: Sources) -> SamSegmenter:
         The weights are not those of MedSAM2.
     """
     model = sam2.filled(sources, CONFIG)
-    return SamSegmenter(sources.row.spec(sources.digest), MEDSAM2, Sam2Network(model, Rule.FRAME, sources.compute))
+    return segmenter_of(sources.row.spec(sources.digest), MEDSAM2, Sam2Network(model, Rule.FRAME, sources.compute))
 
 
 def network(config: Sam2Config, compute: Compute) -> Sam2Network:

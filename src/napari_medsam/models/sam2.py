@@ -11,6 +11,7 @@ from napari_medsam.models.compute import Compute
 from napari_medsam.models.frame_sam2 import SAM2
 from napari_medsam.models.sam2_keys import completed, from_original, is_transformers, remembers
 from napari_medsam.models.sam2_network import Rule, Sam2Config, Sam2Network, architecture, refresh
+from napari_medsam.models.sam2_tracker import segmenter_of
 from napari_medsam.models.sam_segmenter import SamSegmenter
 from napari_medsam.models.sources import Sources
 
@@ -33,7 +34,7 @@ def make(sources: Sources) -> SamSegmenter:
     """
     model = filled(sources, config_of(sources.row.layout))
     spec = sources.row.spec(sources.digest)
-    return SamSegmenter(spec, SAM2, Sam2Network(model, Rule.IMAGE, sources.compute))
+    return segmenter_of(spec, SAM2, Sam2Network(model, Rule.IMAGE, sources.compute))
 
 
 def config_of(layout: str) -> Sam2Config:

@@ -6,6 +6,7 @@ Importing transformers takes seconds, so only a backend that loads a model impor
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -25,8 +26,11 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from napari_medsam.errors import ModelError
-from napari_medsam.models.compute import Compute, device_of, precision_of, tensor_of
+from napari_medsam.models.batch_room import BatchRoom
+from napari_medsam.models.compute import Compute, device_of, kept_of, precision_of, tensor_of
 from napari_medsam.models.frame import InputPrompts
+from napari_medsam.models.products import make_products
+from napari_medsam.models.resident import Resident
 from napari_medsam.models.sam_segmenter import Answer, Features
 
 MASKS = 4
@@ -161,12 +165,18 @@ class Sam2Network:
         For propagation: the same weights on the same device. Has a `memory_encoder` only if its checkpoint had one.
     device : torch.device
     precision : torch.dtype
+    kept : torch.dtype
+        The type in which features are kept.
     """
 
     def __init__(self, model: Any, rule: Rule, compute: Compute) -> None:
         self.device = device_of(compute)
         self.precision = precision_of(compute, self.device)
+        self.kept = kept_of(compute)
+        self._resident = Resident(self.device, compute.resident_bytes)
+        self._room = BatchRoom(self.device)
         self.model: Any = model.to(device=self.device, dtype=torch.float32).eval().requires_grad_(False)
+        make_products(self.model.vision_encoder.backbone)
         self.rule = rule
         self._decoder = copy.copy(self.model.mask_decoder)  # the same parameters
         self._decoder._dynamic_multimask_via_stability = lambda logits, scores: (logits, scores)
@@ -178,15 +188,25 @@ class Sam2Network:
     def embed(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """{"feat_s0": (1, 32, 4g, 4g), "feat_s1": (1, 64, 2g, 2g), "image": (1, 256, g, g)} with `grid` g.
 
-        In float16 where the encoder ran in less than float32.
+        In the type `kept`; they stay on the device as well while there is room.
         """
-        kept = torch.float32 if self.precision == torch.float32 else torch.float16
+        with self._room.measured():
+            return self.embed_batch([image])[0]
+
+    @property
+    def batch(self) -> int:
+        """How many inputs the device gains from at once."""
+        return self._room.size
+
+    def embed_batch(self, images: Sequence[NDArray[np.float32]]) -> list[dict[str, NDArray[np.generic]]]:
+        """What `embed` gives, of several inputs at once."""
         with torch.inference_mode():
-            found = self.encoded(tensor_of(image)[None].to(self.device))
-        return {name: one.to(device="cpu", dtype=kept).contiguous().numpy() for name, one in found.items()}
+            found = self.encoded(tensor_of(np.stack(images)).to(self.device))
+            each = [{name: one[i : i + 1].to(self.kept) for name, one in found.items()} for i in range(len(images))]
+            return [{name: self._resident.brought(one) for name, one in features.items()} for features in each]
 
     def encoded(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Features of (1, 3, size, size).
+        """Features of (n, 3, size, size).
 
         Only the backbone runs reduced: it is nearly all of the work, and the rest would bring a third of the error.
         """
@@ -219,10 +239,10 @@ class Sam2Network:
         """Logits of all masks, (4, 4g, 4g), their scores, (4,), and the logit that the object is there at all."""
         with torch.inference_mode():
             sparse, dense = self.prompted(prompts)
-            fine, middle, image = (self._there(features[name]) for name in ("feat_s0", "feat_s1", "image"))
+            fine, middle, image = (self.resident(features[name]) for name in ("feat_s0", "feat_s1", "image"))
             logits, scores, _, presence = self._decoder(
                 image_embeddings=image,
-                image_positional_embeddings=self._positions,
+                image_positional_embeddings=self.positions,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=False,
@@ -240,21 +260,26 @@ class Sam2Network:
             labels = np.concatenate([BOX_LABELS, labels])
         encoder = self.model.prompt_encoder
         sparse, dense = encoder(
-            input_points=self._there(at)[None, None] if len(at) else None,
+            input_points=self.there(at)[None, None] if len(at) else None,
             input_labels=torch.from_numpy(labels)[None, None].to(self.device) if len(at) else None,
             input_boxes=None,
-            input_masks=None if prompts.mask is None else self._there(prompts.mask)[None, None],
+            input_masks=None if prompts.mask is None else self.there(prompts.mask)[None, None],
         )
         return torch.zeros(1, 1, 0, encoder.hidden_size, device=self.device) if sparse is None else sparse, dense
 
     @cached_property
-    def _positions(self) -> torch.Tensor:
+    def positions(self) -> torch.Tensor:
         """Positional embedding of the grid, (1, 256, g, g)."""
         with torch.inference_mode():
             positions: torch.Tensor = self.model.get_image_wide_positional_embeddings()
             return positions
 
-    def _there(self, values: NDArray[Any]) -> torch.Tensor:
+    def resident(self, values: NDArray[Any]) -> torch.Tensor:
+        """An array of an embedding on the device, float32; its copy there is kept while there is room."""
+        return self._resident.of(values).to(torch.float32)
+
+    def there(self, values: NDArray[Any]) -> torch.Tensor:
+        """An array as float32 on the device."""
         return tensor_of(values).to(device=self.device, dtype=torch.float32)
 
 
