@@ -26,7 +26,8 @@ class Priority(IntEnum):
 
     PROMPT = 0
     SHOWN = 1
-    IDLE = 2
+    NEAR = 2
+    IDLE = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Errand:
     instead : str
         Reference of the model whose place it takes. When it is there, requests to that one which wait are dropped,
         or they would bring the old one back; who asked has to ask again.
+    ahead : bool
+        Work ahead of being asked for: dropped wherever a request would be, so that it never brings a model back.
     """
 
     draft: str
@@ -53,6 +56,7 @@ class Errand:
     act: Callable[[Any], Any] = field(repr=False)
     anew: bool = False
     instead: str = ""
+    ahead: bool = False
     ticket: int = field(default_factory=next_ticket)
 
 
@@ -114,13 +118,13 @@ class Engine:
                 self._changed.notify_all()
 
     def cancel(self, draft: str | None = None) -> None:
-        """Drop the waiting request of a draft, or all requests; errands stay.
+        """Drop the waiting request of a draft, or all requests and work ahead; other errands stay.
 
         What runs goes on; its answer is late and will be ignored.
         """
         with self._changed:
             if draft is None:
-                self._keep_waiting(lambda waiting: isinstance(waiting, Errand))
+                self._keep_waiting(_stays)
             else:
                 self._waiting.pop(draft, None)
             self._changed.notify_all()
@@ -206,13 +210,15 @@ class Engine:
 
     def _let_go(self) -> None:
         if self._held is not None:
+            small = self._held[1].spec.quick
             self._held = None
-            free()  # networks hold reference cycles, and gigabytes
+            if not small:
+                free()  # networks hold reference cycles, and gigabytes; to look for them all keeps the window waiting
 
     def _drop_requests(self, reference: str) -> None:
-        """Drop the requests to a model that wait."""
+        """Drop the requests to a model that wait, and work ahead for it."""
         with self._changed:
-            self._keep_waiting(lambda waiting: isinstance(waiting, Errand) or waiting.model != reference)
+            self._keep_waiting(lambda waiting: _stays(waiting) or waiting.model != reference)
 
     def _keep_waiting(self, keep: Callable[[Request | Errand], bool]) -> None:
         self._waiting = {key: (rank, waiting) for key, (rank, waiting) in self._waiting.items() if keep(waiting)}
@@ -223,6 +229,11 @@ class Engine:
 
     def _close_at_exit(self) -> None:
         self.close(CLOSE_SECONDS)
+
+
+def _stays(waiting: Request | Errand) -> bool:
+    """Whether it is kept when what was asked is dropped."""
+    return isinstance(waiting, Errand) and not waiting.ahead
 
 
 def _prompted(model: Model) -> Segmenter:

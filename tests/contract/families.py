@@ -23,7 +23,7 @@ from napari_medsam.models.frame_squash import MED2D, MSA, SAMUS, ends_of
 from napari_medsam.models.sam_encoder import EncoderConfig
 from napari_medsam.models.sam_segmenter import Answer, SamSegmenter
 from napari_medsam.models.scribble import ScribbleSegmenter
-from napari_medsam.models.stand_in import StandIn
+from napari_medsam.models.stand_in import stand_in_of
 from napari_medsam.models.tiny_vit import AT_256, AT_1024
 
 CPU = Compute("cpu", "float32")
@@ -77,7 +77,7 @@ class Family:
         if self.row == "litemedsam-scribble":
             return ScribbleSegmenter(spec, self.frame, chosen)
         made = SamSegmenter(spec, self.frame, chosen, corners=ends_of if self.frame is MED2D else corners_of)
-        return StandIn(made) if spec.stand_ins else made
+        return stand_in_of(made) if spec.stand_ins else made
 
 
 def _lite() -> Any:

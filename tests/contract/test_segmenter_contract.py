@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_medsam.errors import ImageError, PromptError, UnsupportedError
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction, Segmenter
+from napari_medsam.models.batches import encode_all
 from napari_medsam.models.contour import Contour
 from napari_medsam.models.starter import Starter
 from napari_medsam.prompts import Box, MaskPrompt, Point, PromptKind, Prompts, Stroke
@@ -92,6 +93,16 @@ def check_form(prediction: Prediction, shape: tuple[int, int]) -> None:
     assert np.isfinite(prediction.scores).all()
     assert ((prediction.scores >= 0) & (prediction.scores <= 1)).all()
     assert 0 <= prediction.chosen < len(prediction.masks)
+
+
+def test_planes_encoded_together_are_as_each_alone(anyone: Segmenter) -> None:
+    mirrored, alone = encode_all(anyone, [plane()[::-1], plane()]), encoded(anyone, plane())
+    assert mirrored[0].shape == alone.shape
+    assert list(mirrored[1].arrays) == list(alone.arrays)
+    for name, array in mirrored[1].arrays.items():
+        assert array.dtype == alone.arrays[name].dtype
+        np.testing.assert_allclose(array, alone.arrays[name], atol=1e-3 * np.abs(alone.arrays[name]).max())
+        assert not np.shares_memory(array, mirrored[0].arrays[name])
 
 
 def test_the_spec_tells_all(anyone: Segmenter) -> None:

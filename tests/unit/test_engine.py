@@ -116,15 +116,15 @@ def test_the_newest_request_of_a_draft_replaces_those_that_wait(held) -> None:
     assert [a.request for a in answers[1:]] == [other, requests[-1]]
 
 
-def test_a_prompt_goes_before_the_shown_slice_and_that_before_idle_work(held) -> None:
+def test_a_prompt_goes_before_the_shown_slice_and_that_before_its_neighbours_and_idle_work(held) -> None:
     engine, answers, gate = held
     document = session()
-    order = [Priority.IDLE, Priority.SHOWN, Priority.PROMPT, Priority.IDLE, Priority.SHOWN, Priority.PROMPT]
+    order = [Priority.IDLE, Priority.NEAR, Priority.SHOWN, Priority.PROMPT, Priority.SHOWN, Priority.PROMPT]
     for i, priority in enumerate(order):
         engine.submit(document.ask(axial(1), BOX, f"{priority.name} {i}"), priority)
     gate.release.set()
     assert engine.wait(SECONDS)
-    assert drafts(answers) == ["held", "PROMPT 5", "PROMPT 2", "SHOWN 4", "SHOWN 1", "IDLE 3", "IDLE 0"]
+    assert drafts(answers) == ["held", "PROMPT 5", "PROMPT 3", "SHOWN 4", "SHOWN 2", "NEAR 1", "IDLE 0"]
 
 
 @pytest.mark.parametrize("submitted", ["abc", "cba", "bca"])

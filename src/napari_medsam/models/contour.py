@@ -38,6 +38,7 @@ SPEC = ModelSpec(
         "around the box. Good on compact objects that differ from their surroundings; poor where only anatomy tells "
         "the border. Draw a box; a point alone often finds the wrong size."
     ),
+    quick=True,
 )
 
 TAU = 1.5

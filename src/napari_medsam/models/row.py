@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from napari_medsam.models.base import ModelSpec
 from napari_medsam.prompts import PromptKind
 
+QUICK = 0.01
+"""The speed, see `Row`, of models that only prepare the plane. Measured at 512 x 512 on one core: contour and starter
+encode in 2 ms, and their 1.3 to 1.6 MiB are read and checked in 2 to 3 ms."""
+
 
 @dataclass(frozen=True)
 class WeightFile:
@@ -128,6 +132,11 @@ class Row:
         """Whether it labels a whole plane without prompts."""
         return bool(self.classes)
 
+    @property
+    def quick(self) -> bool:
+        """Whether it encodes a plane about as fast as a disk reads its embedding."""
+        return 0 < self.speed <= QUICK
+
     def spec(self, digest: str) -> ModelSpec:
         """The spec of a loaded model of this row; `digest` says which weights and settings."""
         return ModelSpec(
@@ -139,4 +148,5 @@ class Row:
             licence=self.licence,
             about=self.about,
             stand_ins=self.stand_ins,
+            quick=self.quick,
         )

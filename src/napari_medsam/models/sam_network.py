@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import nn
 
-from napari_medsam.models.compute import Compute, device_of, precision_of, tensor_of
+from napari_medsam.models.batch_room import BatchRoom
+from napari_medsam.models.compute import Compute, device_of, kept_of, precision_of, tensor_of
 from napari_medsam.models.frame import InputPrompts
+from napari_medsam.models.lean_decoder import MOST_PROMPTS, LeanDecoder, is_plain
 from napari_medsam.models.precision import lower, products_in
+from napari_medsam.models.resident import Resident
 from napari_medsam.models.sam_segmenter import Answer
 
 WIDTH = 256
@@ -68,10 +71,18 @@ class SamNetwork:
     heads : Heads
     rule : Rule
     compute : Compute
+
+    Attributes
+    ----------
+    kept : torch.dtype
+        The type in which features are kept.
     """
 
     def __init__(self, encoder: nn.Module, heads: Heads, rule: Rule, compute: Compute) -> None:
         self.device = device_of(compute)
+        self.kept = kept_of(compute)
+        self._resident = Resident(self.device, compute.resident_bytes)
+        self._room = BatchRoom(self.device)
         self.precision = precision_of(compute, self.device)
         self.encoder = encoder.to(dtype=torch.float32).eval().requires_grad_(False)
         lower(self.encoder, self.precision)
@@ -80,13 +91,23 @@ class SamNetwork:
             head.to(device=self.device, dtype=torch.float32).eval().requires_grad_(False) for head in heads
         )
         self.rule = rule
+        self._lean: LeanDecoder | None = None
 
     def embed(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        """{"image": (1, WIDTH, grid, grid)}, in float16 where the encoder ran in less than float32."""
+        """{"image": (1, WIDTH, grid, grid)}, in the type `kept`; it stays on the device as well while there is room."""
+        with self._room.measured():
+            return self.embed_batch([image])[0]
+
+    @property
+    def batch(self) -> int:
+        """How many inputs the device gains from at once."""
+        return self._room.size
+
+    def embed_batch(self, images: Sequence[NDArray[np.float32]]) -> list[dict[str, NDArray[np.generic]]]:
+        """What `embed` gives, of several inputs at once."""
         with torch.inference_mode(), products_in(self.precision, self.device):
-            found = self.encoder(tensor_of(image)[None].to(self.device))
-            kept = torch.float32 if self.precision == torch.float32 else torch.float16
-            return {"image": found.to(device="cpu", dtype=kept).numpy()}
+            found = self.encoder(tensor_of(np.stack(images)).to(self.device)).to(self.kept)
+            return [{"image": self._resident.brought(one)} for one in found.split(1)]
 
     def answer(self, features: Mapping[str, NDArray[np.generic]], prompts: InputPrompts) -> Answer:
         """Masks by the family's rule."""
@@ -106,14 +127,13 @@ class SamNetwork:
         """Logits of all mask tokens, (t, 4 grid, 4 grid), and their scores, (t,)."""
         with torch.inference_mode():
             sparse, dense = self.prompted(prompts)
-            image = tensor_of(features["image"]).to(device=self.device, dtype=torch.float32)
-            logits, scores = self.mask_decoder.predict_masks(
-                image_embeddings=image,
-                image_pe=self.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-            )
-            return logits[0].cpu().numpy(), scores[0].cpu().numpy()
+            image = self._resident.of(features["image"]).to(torch.float32)
+            logits, scores = self._masks(image, sparse, dense)
+            return logits.cpu().numpy(), scores.cpu().numpy()
+
+    def renew(self) -> None:
+        """Take up weights of the decoder that were changed in place, as by training."""
+        self._lean = None
 
     def prompted(self, prompts: InputPrompts) -> tuple[Any, Any]:
         """The prompt encoder's sparse and dense embeddings."""
@@ -126,3 +146,17 @@ class SamNetwork:
         mask = None if prompts.mask is None else there(prompts.mask[None])
         sparse, dense = self.prompt_encoder(points=points, boxes=box, masks=mask)
         return sparse, dense
+
+    def _masks(self, image: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor) -> tuple[Any, Any]:
+        """Logits of all mask tokens, (t, 4 grid, 4 grid), and their scores, (t,)."""
+        if is_plain(self.mask_decoder) and sparse.shape[1] <= MOST_PROMPTS:
+            if self._lean is None:
+                self._lean = LeanDecoder(self.mask_decoder, self.prompt_encoder.get_dense_pe())
+            return self._lean.predict_masks(image, sparse, dense)
+        logits, scores = self.mask_decoder.predict_masks(
+            image_embeddings=image,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+        )
+        return logits[0], scores[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import ImageError, ModelError
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction
 from napari_medsam.models.frame import FloatArray, Frame, InputPrompts, corners_of, xy_of
+from napari_medsam.models.threads import THREADS
 from napari_medsam.prompts import Box, Prompts, Stroke
 
 Features = Mapping[str, NDArray[np.generic]]
@@ -50,6 +51,20 @@ class Network(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchNetwork(Protocol):
+    """A network that takes several inputs at once."""
+
+    @property
+    def batch(self) -> int:
+        """How many inputs to give it at a time, at least 1; 1 where its device gains nothing from more."""
+        ...
+
+    def embed_batch(self, images: Sequence[FloatArray]) -> list[Features]:
+        """Features of inputs, (channels, size, size) each, in their order."""
+        ...
+
+
 class SamSegmenter:
     """Segmenter of a network and the frame in which it sees planes.
 
@@ -77,19 +92,33 @@ class SamSegmenter:
     def encode(self, plane: NDArray[np.uint8]) -> Embedding:
         """Run the encoder on the plane as the family sees it."""
         require_plane(plane)
-        features = self.network.embed(self.frame.image(plane))
-        return Embedding(self.spec.digest, (int(plane.shape[0]), int(plane.shape[1])), features)
+        THREADS.settle()
+        return self._embedding(plane, self.network.embed(self.frame.image(plane)))
+
+    @property
+    def batch(self) -> int:
+        """How many planes the network gains from at a time."""
+        return self.network.batch if isinstance(self.network, BatchNetwork) else 1
+
+    def encode_batch(self, planes: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        """Run the encoder on several planes, together where the network can."""
+        if not isinstance(self.network, BatchNetwork):
+            return [self.encode(plane) for plane in planes]
+        for plane in planes:
+            require_plane(plane)
+        THREADS.settle()
+        found = self.network.embed_batch([self.frame.image(plane) for plane in planes])
+        return [self._embedding(plane, features) for plane, features in zip(planes, found, strict=True)]
+
+    def _embedding(self, plane: NDArray[np.uint8], features: Features) -> Embedding:
+        return Embedding(self.spec.digest, (int(plane.shape[0]), int(plane.shape[1])), features, plane)
 
     def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
         """Run the decoder; strokes count as their pixels' points where the family has no better use for them."""
         self.spec.check(prompts)
         prompts = prompts.fitted(embedding.shape)
         answer = self.network.answer(embedding.arrays, self.in_frame(prompts, embedding.shape))
-        if not np.isfinite(answer.logits).all():
-            raise ModelError(
-                f"{self.spec.title} answers with NaN or infinity: its weights are damaged, "
-                "or its precision is too low. Fetch or choose the file again, or set the precision to float32."
-            )
+        require_finite(answer.logits, self.spec.title)
         masks = self.frame.restore(answer.logits, embedding.shape)
         return Prediction(masks, np.clip(answer.scores, 0, 1).astype(np.float64), answer.chosen, answer.note)
 
@@ -115,6 +144,15 @@ def along(stroke: Stroke, shape: tuple[int, int]) -> NDArray[np.float64]:
     pixels = stroke.pixels(shape)
     some = np.unique(np.linspace(0, len(pixels) - 1, min(STROKE_POINTS, len(pixels))).astype(int))
     return pixels[some, ::-1].astype(np.float64)
+
+
+def require_finite(logits: FloatArray, title: str) -> None:
+    """Raise ModelError for masks that are no numbers."""
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            f"{title} answers with NaN or infinity: its weights are damaged, "
+            "or its precision is too low. Fetch or choose the file again, or set the precision to float32."
+        )
 
 
 def require_plane(plane: NDArray[np.uint8]) -> None:

@@ -104,6 +104,7 @@ def tune_decoder(segmenter: Any, examples: Sequence[Example], settings: Settings
     decoder = tuned.network.mask_decoder.requires_grad_(True)
     train(tuned, list(decoder.parameters()), examples, settings, report, _made_once(tuned))
     decoder.requires_grad_(False)
+    tuned.network.renew()
     return {f"mask_decoder.{name}": values.detach() for name, values in decoder.state_dict().items()}
 
 
