@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.embeddings import EmbeddingStore, content_key
-from napari_medsam.errors import MedsamError, ModelError
+from napari_medsam.embeddings import EmbeddingStore, Worth, content_key
+from napari_medsam.errors import MedsamError, MemoryShortError, ModelError
 from napari_medsam.geometry import Plane
-from napari_medsam.models.base import Prediction, Segmenter
+from napari_medsam.models.base import Embedding, ModelSpec, Prediction, Segmenter
 from napari_medsam.prompts import Prompts
 
 _tickets = itertools.count(1)
@@ -53,36 +54,65 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """The answer to a request: a prediction, or the error that prevented it (or neither, when only encoded)."""
+    """The answer to a request: a prediction, or the error that prevented it (or neither, when only encoded).
+
+    `key` is that of the plane's embedding in the store; empty after an error.
+    """
 
     request: Request
     prediction: Prediction | None = None
     error: MedsamError | None = None
+    key: str = ""
 
 
 def run(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Response:
     """Answer a request. Pure but for the store; errors come back in the response, none is raised."""
     try:
-        return Response(request, _predict(request, segmenter, store))
-    except MedsamError as error:
-        return Response(request, error=error)
-    except MemoryError:
-        return Response(request, error=ModelError("Not enough memory for this slice. Close other data and try again."))
+        embedding, prediction = _predict(request, segmenter, store)
+        return Response(request, prediction, key=embedding.key)
     except Exception as error:
-        text = f"The model {request.model!r} failed on this slice ({type(error).__name__}: {error}). Please report it."
-        failure = ModelError(text)
-        failure.__cause__ = error
-        return Response(request, error=failure)
+        return Response(request, error=explained(error, request.model))
 
 
-def _predict(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Prediction | None:
+def explained(error: Exception, model: str, where: str = "this slice") -> MedsamError:
+    """What to tell the user of anything that a model raised `where`; an error raised on purpose is its own message."""
+    if isinstance(error, MedsamError):
+        return error
+    if isinstance(error, MemoryError):
+        return MemoryShortError(f"Not enough memory for {where}. Close other data and try again.")
+    text = f"The model {model!r} failed on {where} ({type(error).__name__}: {error}). Please report it."
+    failure = ModelError(text)
+    failure.__cause__ = error
+    return failure
+
+
+class Encoder(Protocol):
+    """What encodes planes: a `Segmenter` or a `Propagator`."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        ...
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Do the slow part."""
+        ...
+
+
+def embedded(pixels: NDArray[np.uint8], model: Encoder, store: EmbeddingStore) -> Embedding:
+    """The embedding of a plane, (rows, columns) or (rows, columns, 3): from the store, else encoded and put there."""
+    key = content_key(pixels, model.spec.digest)
+    embedding = store.get(key)
+    if embedding is None:
+        embedding = model.encode(pixels)
+        store.put(key, embedding, Worth.QUICK if model.spec.quick else Worth.USED)
+    return replace(embedding, plane=pixels, key=key)
+
+
+def _predict(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> tuple[Embedding, Prediction | None]:
     if request.prompts:
         segmenter.spec.check(request.prompts)
     pixels = request.pixels()
     prompts = request.prompts.fitted((pixels.shape[0], pixels.shape[1])) if request.prompts else request.prompts
-    key = content_key(pixels, segmenter.spec.digest)
-    embedding = store.get(key)
-    if embedding is None:
-        embedding = segmenter.encode(pixels)
-        store.put(key, embedding)
-    return segmenter.decode(embedding, prompts) if prompts else None
+    embedding = embedded(pixels, segmenter, store)
+    return embedding, segmenter.decode(embedding, prompts) if prompts else None

@@ -21,6 +21,10 @@ SIGNED_GROWTH = (np.int32, np.int64)
 """What labels grow to; signed ones stay signed, since -1 may mark voxels to ignore."""
 
 
+MOST_COUNTED = 1 << 20
+"""Values up to this are looked for with a table of all of them."""
+
+
 class LabelStore(Protocol):
     """Labels that can be read by slice, written in undoable steps, and that grow rather than overflow."""
 
@@ -92,6 +96,16 @@ def dtype_for(dtype: np.dtype[Any], values: NDArray[Any]) -> np.dtype[Any]:
     """What `dtype` must grow to for all of `values`, (k,) with k > 0; see `grown_dtype`."""
     grown_dtype(dtype, int(values.min()))
     return grown_dtype(dtype, int(values.max()))
+
+
+def values_of(labels: NDArray[Any]) -> list[int]:
+    """The values above 0 in some labels, ascending: as np.unique, in less than half of the time where they are small."""
+    high = int(labels.max(initial=0))
+    if labels.dtype.kind not in "iu" or high > MOST_COUNTED:
+        return [int(v) for v in np.unique(labels) if v > 0]
+    there = np.zeros(high + 1, dtype=bool)
+    there[np.maximum(labels, 0) if labels.dtype.kind == "i" else labels] = True
+    return [int(v) for v in np.flatnonzero(there) if v > 0]
 
 
 def indices_of(plane: Plane, where: BoolArray) -> tuple[NDArray[np.intp], ...]:

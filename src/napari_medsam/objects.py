@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
+from napari_medsam.labels import values_of
 
 
 class ObjectNames:
@@ -62,8 +62,7 @@ class ObjectNames:
 
         @cache  # all organs of a volume share their slices
         def values_on(plane: Plane) -> frozenset[int]:
-            labels = read(plane)
-            return frozenset(np.unique(labels[labels != 0]).tolist())
+            return frozenset(values_of(read(plane)))
 
         gone = set()
         for value, planes in self._slices.items():

@@ -106,6 +106,103 @@ class Stroke:
         return np.asarray(pixels[inside])
 
 
+ASSUMED_RATIO = 0.75
+"""The short axis of a lesion as a part of the long one, where only the long one was drawn: an assumption."""
+
+LINE_MARGIN = 0.1
+"""A box around a drawn lesion is larger by this part of its size, in all: lines are drawn from border to border, and
+lesions are no ellipses."""
+
+Ends = tuple[tuple[float, float], tuple[float, float]]
+"""The two (row, column) ends of a straight line, in pixels."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A RECIST measurement: the long axis of a lesion on one slice, and its short axis where that was drawn.
+
+    Parameters
+    ----------
+    long : two (row, column) ends
+        In pixels.
+    short : two (row, column) ends, or ()
+        Across the long axis; empty when only the long axis was drawn.
+
+    Raises
+    ------
+    PromptError
+        An end is not finite, or an axis has no length.
+    """
+
+    long: Ends
+    short: Ends | tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        for ends in (self.long, self.short):
+            at = np.array(ends, dtype=np.float64)
+            if len(at) and (at.shape != (2, 2) or not np.isfinite(at).all() or (at[0] == at[1]).all()):
+                raise PromptError("A line has two different ends at finite places; delete it and draw it again.")
+
+    def lengths(self, pixel: tuple[float, float]) -> tuple[float, float]:
+        """Length of the long and of the short axis in mm, on pixels of a size in mm, (rows, columns).
+
+        Where no short axis was drawn it is ASSUMED_RATIO times the long one.
+        """
+        long = _length(self.long, pixel)
+        return long, _length(self.short, pixel) if self.short else ASSUMED_RATIO * long
+
+    def box(self, pixel: tuple[float, float]) -> Box:
+        """The box of the lesion.
+
+        An ellipse has its centre in the middle of the long axis `u` and semi-axes `u / 2` and `v / 2`, where `v` is
+        perpendicular to `u` (in mm) and as long as the short axis. Its bounding box reaches
+
+            h_i = sqrt(u_i ** 2 + v_i ** 2) / 2
+
+        from the centre along axis i (rows, columns). It is widened to hold the ends of the short axis, which need not
+        cross in the middle, then enlarged by LINE_MARGIN of its size, and rounded outwards to whole pixels.
+
+        Parameters
+        ----------
+        pixel : (float, float)
+            Size of a pixel along rows and columns, in mm.
+
+        Raises
+        ------
+        PromptError
+            The lesion is smaller than 2 x 2 pixels.
+        """
+        size = np.asarray(pixel, dtype=np.float64)
+        ends = np.array(self.long, dtype=np.float64) * size
+        along = ends[1] - ends[0]
+        long, short = self.lengths(pixel)
+        across = np.array([-along[1], along[0]]) * (short / long)
+        half, centre = np.hypot(along, across) / 2, ends.mean(axis=0)
+        corners = np.array([centre - half, centre + half, *(np.array(self.short).reshape(-1, 2) * size)])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        by = (high - low) * LINE_MARGIN / 2
+        return Box.around(np.array([low - by, high + by]) / size)
+
+    def prompts(self, pixel: tuple[float, float], takes: frozenset[PromptKind]) -> Prompts:
+        """What a model that was made for the kinds `takes` is asked with; `pixel` as in `box`.
+
+        A box, where it takes one, and the middle of the long axis as a point, where it takes points; else strokes along
+        the axes; else the box, for which there may be a stand-in.
+        """
+        (row0, column0), (row1, column1) = self.long
+        middle = (Point((row0 + row1) / 2, (column0 + column1) / 2),)
+        points = middle if PromptKind.POINT in takes else ()
+        if not points and PromptKind.BOX not in takes and PromptKind.STROKE in takes:
+            return Prompts(strokes=tuple(Stroke(tuple(ends)) for ends in (self.long, self.short) if ends))
+        box = self.box(pixel) if PromptKind.BOX in takes or not points else None
+        return Prompts(box, points)
+
+    def transposed(self) -> Line:
+        """The same line with rows and columns exchanged."""
+        long, short = ((tuple((c, r) for r, c in ends)) for ends in (self.long, self.short))
+        return Line(long, short)  # type: ignore[arg-type]
+
+
 class MaskPrompt:
     """A mask to start from: what the object is so far, by an earlier answer, the brush or another tool.
 
@@ -198,6 +295,11 @@ def _require_inside(point: Point, shape: tuple[int, int]) -> None:
             f"The point at row {point.row:.1f}, column {point.column:.1f} lies outside the image of "
             f"{shape[0]} x {shape[1]} pixels; delete it or move it onto the image."
         )
+
+
+def _length(ends: Ends, pixel: tuple[float, float]) -> float:
+    (row0, column0), (row1, column1) = ends
+    return float(np.hypot((row1 - row0) * pixel[0], (column1 - column0) * pixel[1]))
 
 
 def _between(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

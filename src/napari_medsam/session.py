@@ -1,77 +1,47 @@
-"""The document of one image: what is proposed, what is accepted, and how to ask for masks.
+"""The document of one image: what is proposed, what is accepted, and what was grown from there.
 
-`Session` is the one mutable object. Everything that enters or leaves it is frozen: a `Request` goes to `inference.run`;
-its `Response` is taken only while its ticket is the newest of its draft.
+`Session` is the one mutable object. Everything that enters or leaves it is frozen, but for a `Growth`, which collects
+the results of a run through a stack until they are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.errors import ImageError, LabelsError, MedsamError, PromptError
+from napari_medsam.drafts import Accepted, Draft, Drafts, refuse_hidden, require_writable
+from napari_medsam.errors import LabelsError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
-from napari_medsam.inference import Request, Response, next_ticket
-from napari_medsam.intensity import Window, WindowedArray, suggest_window, to_uint8
+from napari_medsam.intensity import Window, suggest_window
 from napari_medsam.labelling import Findings, Labelled
 from napari_medsam.labels import ArrayLabels, LabelStore
 from napari_medsam.masks import BoolArray, Overlap, paintable, revised
-from napari_medsam.models.base import Prediction
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.objects import ObjectNames
-from napari_medsam.prompts import Prompts
+from napari_medsam.propagation.gathering import NEW
+from napari_medsam.propagation.growth import Growth, Written
+from napari_medsam.propagation.plan import Way
+from napari_medsam.propagation.planning import Order, Scene, planned, replanned
+from napari_medsam.propagation.prompting import Prompting
+from napari_medsam.propagation.provenance import Provenance, Reviewed, by_doubt, following
+from napari_medsam.propagation.recording import Recording, require_labels, values_for
+from napari_medsam.propagation.stack import Stack
+from napari_medsam.propagation.stopping import StopRules
+from napari_medsam.propagation.subject import Span
+from napari_medsam.propagation.tidying import Tidied, entries, steps, tidied
+from napari_medsam.shapes import CleanUp
+
+__all__ = ["Accepted", "Draft", "Session"]
+
+RULES, PROMPTING = StopRules(), Prompting()
+"""When nothing else is asked for."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A proposed object on one plane, not yet in the labels."""
-
-    key: str
-    plane: Plane
-    prompts: Prompts
-    revises: int = 0
-    """The object whose pixels on the slice its mask is to replace; 0: the mask is added to the target."""
-    ticket: int = 0
-    answered: int = 0
-    """Ticket of the request that `prediction` or `error` answers."""
-    prediction: Prediction | None = None
-    candidate: int = 0
-    error: MedsamError | None = None
-    wanted: bool = False
-    """Whether it was accepted before its prediction arrived."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether the newest request is not answered yet; `mask` is then of an earlier one."""
-        return self.ticket != self.answered
-
-    @property
-    def mask(self) -> BoolArray | None:
-        """The candidate mask in use, (rows, columns); None while there is none."""
-        return None if self.prediction is None else np.asarray(self.prediction.masks[self.candidate])
-
-    @property
-    def score(self) -> float | None:
-        """The score of the candidate in use; None while there is none."""
-        return None if self.prediction is None else float(self.prediction.scores[self.candidate])
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """What an accept wrote: `pixels` changed on `plane` for the object `value`."""
-
-    key: str
-    value: int
-    plane: Plane
-    pixels: int
-
-
-class Session:
+class Session(Drafts):
     """The document of one image. Not thread-safe: use it from one thread, and `run` from any.
 
     Parameters
@@ -96,14 +66,13 @@ class Session:
         labels: LabelStore | None = None,
         names: Mapping[int, str] | None = None,
     ) -> None:
-        self.image = image
-        self.window = suggest_window(image.sample())[1] if window is None else window
-        self.model = model
+        super().__init__(image, suggest_window(image.sample())[1] if window is None else window, model)
         self.overlap = Overlap.KEEP
         self.target: int | None = None
         self.new_name = ""
         self._objects = ObjectNames(names)
-        self.drafts: dict[str, Draft] = {}
+        self._provenance = Provenance()
+        self._accepted: dict[str, Accepted] = {}
         self._labels: LabelStore = ArrayLabels.empty(image.grid.shape)
         self.labels = self._labels if labels is None else labels
 
@@ -119,6 +88,8 @@ class Session:
                 f"The labels have {labels.shape} voxels and the image {self.image.grid.shape}; "
                 "choose labels of the same image, or new ones."
             )
+        if labels is not self._labels:
+            self._provenance = Provenance()
         self._labels = labels
         self._objects = ObjectNames(self.names)
 
@@ -130,81 +101,6 @@ class Session:
     @names.setter
     def names(self, names: Mapping[int, str]) -> None:
         self._objects = ObjectNames(names)
-
-    @property
-    def seen(self) -> WindowedArray:
-        """The image in use as the model sees it, through the window in use, computed slice by slice when indexed."""
-        return WindowedArray(lambda: self.image.data, lambda: self.window, rgb=self.image.rgb)
-
-    # -- asking ------------------------------------------------------------------------------------------------
-
-    def ask(self, plane: Plane, prompts: Prompts, key: str = "0", revises: int = 0) -> Request:
-        """Propose an object (or change the proposal `key`), and make the request for its mask.
-
-        Accepted, the mask is added to the target, or replaces all that the object `revises` has on the slice.
-
-        Raises
-        ------
-        GeometryError
-            The plane does not lie in the image.
-        """
-        plane.check(self.image.grid.shape)
-        before = self.drafts.get(key)
-        request = self._request(plane, prompts, key)
-        if before is None or before.plane != plane:
-            before = Draft(key, plane, prompts)
-        self.drafts[key] = replace(before, prompts=prompts, revises=revises, ticket=request.ticket, error=None)
-        return request
-
-    def warm(self, plane: Plane) -> Request:
-        """The request that encodes `plane` ahead of a prompt."""
-        plane.check(self.image.grid.shape)
-        return self._request(plane, Prompts(), "")
-
-    def update(
-        self, drawn: Iterable[tuple[str, Plane, Prompts]], revised: Mapping[str, int] | None = None
-    ) -> list[Request]:
-        """Make the drafts be what is `drawn`, and return requests for those that are new or changed.
-
-        `revised` says by key which of them are to replace what an object has on the slice. Drafts that were accepted
-        before their answer came stay until it comes.
-        """
-        objects = revised or {}
-        now = {key: (plane, prompts, objects.get(key, 0)) for key, plane, prompts in drawn}
-        for plane, _, _ in now.values():
-            plane.check(self.image.grid.shape)
-        self.drafts = {key: d for key, d in self.drafts.items() if key in now or (d.wanted and d.pending)}
-        changed = [key for key, what in now.items() if not self._holds(key, what)]
-        return [self._ask(key, now[key]) for key in changed]
-
-    def ask_again(self) -> list[Request]:
-        """Requests for every draft, after the window, the model or the image has changed."""
-        return [self._ask(d.key, _question(d)) for d in self.drafts.values()]
-
-    def ask_unanswered(self) -> list[Request]:
-        """Requests for the drafts without an answer, after waiting requests were dropped."""
-        silent = [d for d in self.drafts.values() if d.pending]
-        return [self._ask(d.key, _question(d)) for d in silent]
-
-    def receive(self, response: Response) -> bool:
-        """Take an answer; False when it is late: its draft is gone or has asked again since."""
-        draft = self.drafts.get(response.request.draft)
-        if draft is None or draft.ticket != response.request.ticket:
-            return False
-        prediction = response.prediction
-        chosen = 0 if prediction is None else prediction.chosen
-        self.drafts[draft.key] = replace(
-            draft, answered=draft.ticket, prediction=prediction, candidate=chosen, error=response.error
-        )
-        return True
-
-    def next_candidate(self, key: str) -> Draft:
-        """Turn to the draft's next alternative mask, after the last the first again."""
-        draft = self.drafts[key]
-        if draft.prediction is not None:
-            draft = replace(draft, candidate=(draft.candidate + 1) % len(draft.prediction.masks))
-            self.drafts[key] = draft
-        return draft
 
     # -- accepting ---------------------------------------------------------------------------------------------
 
@@ -227,7 +123,8 @@ class Session:
             return None
         pixels, value = self._revise(draft, draft.mask) if draft.revises else self._write(draft.plane, draft.mask)
         del self.drafts[key]
-        return Accepted(key, value, draft.plane, pixels)
+        self._accepted[key] = Accepted(key, value, draft.plane, pixels)
+        return self._accepted[key]
 
     def check_accept(self, key: str = "0") -> None:
         """Raise what `accept` would raise, as far as no voxel of the labels need be read for it.
@@ -253,7 +150,7 @@ class Session:
         if draft.error is not None:
             raise draft.error
         if draft.mask is not None:
-            self._check_write(draft.mask, draft.revises or self.target)
+            require_writable(draft.mask, draft.revises or self.target)
 
     def write_labels(self, findings: Findings) -> Labelled:
         """Write what a model has found without prompts, as one undo step.
@@ -279,6 +176,145 @@ class Session:
 
         self.labels.put(noted())
         return Labelled(len(findings), {value: count for value, count in pixels.items() if count})
+
+    # -- following ---------------------------------------------------------------------------------------------
+
+    def plan_propagation(
+        self,
+        stack: Stack,
+        *,
+        way: Way,
+        rules: StopRules = RULES,
+        prompting: Prompting = PROMPTING,
+        span: Span | None = None,
+        stops: Collection[int] = (),
+        values: Collection[int] = (),
+        owners: Mapping[str, int] | None = None,
+        spans: Mapping[int, Span] | None = None,
+    ) -> Growth:
+        """Plan a run through a stack: walk its `plan`, give it the results, and write it with `write_growth`.
+
+        It follows the proposals on slices of the stack, and objects of the labels from their certain slices. What an
+        earlier run has grown in the range is replaced. A slice from which the user has taken an object is not passed.
+
+        Parameters
+        ----------
+        stack : Stack
+        way : Way
+        rules : StopRules
+        prompting : Prompting
+        span : Span, optional
+            The range; the whole stack when left out.
+        stops : collection of int
+            "Stop here" slices.
+        values : collection of int
+            Objects to follow; the target, if there is one, when left out.
+        owners : mapping of str to int, optional
+            The object of proposals, by key, where it is neither the one that they revise nor the target. Without
+            any, each is a new object where a slice has several, otherwise all are one.
+        spans : mapping of int to Span, optional
+            Ranges of objects that have one of their own, by label.
+
+        Raises
+        ------
+        PromptError
+            Nothing says where an object is, or a proposal lies outside the range or cannot be used.
+        GeometryError
+            The range or a stop lies outside the stack, or it is a single slice.
+        """
+        order = Order(stack, way, rules, prompting, span, stops, dict(spans or {}))
+        followed = values or ([] if self.target is None else [self.target])
+        self._accepted.clear()
+        return planned(self._scene, order, followed, self._owners | dict(owners or {}))
+
+    def replan(
+        self,
+        value: int,
+        stack: Stack,
+        position: int,
+        *,
+        way: Way,
+        rules: StopRules = RULES,
+        prompting: Prompting = PROMPTING,
+        span: Span | None = None,
+        stops: Collection[int] = (),
+    ) -> Growth:
+        """Plan to follow an object from one slice outward again, up to the next on each side that is certain.
+
+        Raises
+        ------
+        PromptError
+            The object is not on that slice, and was not taken away there; or nothing certain is left around it.
+        GeometryError
+            As `plan_propagation`.
+        """
+        order = Order(stack, way, rules, prompting, span, stops)
+        self._accepted.clear()
+        return replanned(self._scene, order, value, position, self._owners)
+
+    def write_growth(self, growth: Growth) -> Written:
+        """Write what a run has found, as one undo step. Proposals that it went out from are accepted with it.
+
+        What the user has drawn, accepted, corrected or taken away of an object on a slice, also while the run was
+        under way, is kept. The overlap rule counts.
+
+        Raises
+        ------
+        LabelsError
+            The labels are others now, or a value cannot be stored; what was written before stays, and is one step.
+        """
+        require_labels(growth, self.labels)
+        recording = Recording(growth, self.labels, values_for(growth, self._accepted, self.next_value()))
+        if growth.writes:
+            try:
+                self.labels.put(recording.steps(self.overlap))
+            finally:
+                self._note(recording)
+        return recording.written
+
+    def review(self, value: int, stack: Stack) -> list[Reviewed]:
+        """The slices of a stack that have an object, or had it taken away, in order. Reads all of its labels once."""
+        return self._scene.trail(value, stack).along(range(stack.size))
+
+    def reviewed(self, value: int, stack: Stack, position: int) -> Reviewed | None:
+        """One slice of an object; None where it is not, and was not taken away either."""
+        return self._scene.trail(value, stack).at(position)
+
+    def doubtful(self, value: int, stack: Stack) -> list[Reviewed]:
+        """The slices of an object that a run has grown, lowest score first."""
+        return by_doubt(self.review(value, stack))
+
+    def next_doubtful(self, value: int, stack: Stack, position: int) -> Reviewed | None:
+        """The slice after `position` in the order of doubt, and after the last the first again; None: none was grown.
+
+        The most doubtful one where `position` is none of them.
+        """
+        return following(self.doubtful(value, stack), position)
+
+    def clean_up(self, value: int, stack: Stack, cleanup: CleanUp) -> Tidied:
+        """What an object would be after an operation on all slices of a stack together; nothing is written.
+
+        Raises
+        ------
+        LabelsError
+            There is nothing of the object in the stack.
+        """
+        return tidied(value, stack, cleanup, self.image.grid, self._scene.look(value, stack))
+
+    def write_clean_up(self, shown: Tidied) -> None:
+        """Write what `clean_up` has shown, as one undo step.
+
+        What was grown stays so: it may still be replaced by another run.
+
+        Raises
+        ------
+        LabelsError
+            The object has changed since.
+        """
+        look, trail = self._scene.look(shown.value, shown.stack), self._scene.trail(shown.value, shown.stack)
+        shown.require_unchanged(look)
+        self.labels.put(steps(shown, self.labels))
+        self._provenance.note(shown.value, shown.stack, entries(shown, trail, look), look)
 
     def next_value(self) -> int:
         """The value of the next new object: one above all that are in use or named."""
@@ -308,23 +344,33 @@ class Session:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _request(self, plane: Plane, prompts: Prompts, key: str) -> Request:
-        pixels = _pixels(self.image, plane, self.window)
-        return Request(next_ticket(), key, plane, prompts, self.model, pixels)
+    @property
+    def _scene(self) -> Scene:
+        """What a run is planned from."""
+        drafts = tuple(self.drafts.values())
+        return Scene(self.image, self.window, self.labels, self.names, self._provenance, drafts, self.new_name)
 
-    def _ask(self, key: str, what: tuple[Plane, Prompts, int]) -> Request:
-        plane, prompts, revises = what
-        return self.ask(plane, prompts, key, revises)
+    @property
+    def _owners(self) -> dict[str, int]:
+        """The object that each proposal belongs to; NEW: to none yet."""
+        return {draft.key: draft.revises or self.target or NEW for draft in self.drafts.values()}
 
-    def _holds(self, key: str, what: tuple[Plane, Prompts, int]) -> bool:
-        draft = self.drafts.get(key)
-        return draft is not None and _question(draft) == what
-
-    def _check_write(self, mask: BoolArray, value: int | None) -> None:
-        if value is not None and value < 1:
-            raise LabelsError(f"Objects have values from 1; {value} is background.")
-        if not mask.any():
-            raise LabelsError("The mask is empty, so there is nothing to accept. Change the prompts, or clear them.")
+    def _note(self, recording: Recording) -> None:
+        """Bring names, provenance and proposals in step with what was written."""
+        stack = recording.growth.plan.stack
+        for value, each in recording.objects:
+            if value not in self.names and not each.before:
+                self._provenance.forget(value)
+            for plane in recording.planes(value):
+                if each.before:
+                    self._objects.extend(value, each.name, plane)
+                else:
+                    self._objects.add(value, each.name, plane)
+            self._provenance.note(value, stack, recording.entries[value], self._scene.look(value, stack))
+            if each.value == NEW and each.name == self.new_name and recording.planes(value):
+                self.new_name = ""
+        for key in recording.settle(self.drafts):
+            del self.drafts[key]
 
     def _write(self, plane: Plane, mask: BoolArray) -> tuple[int, int]:
         """Write a mask for the target, or a new object; (pixels changed, value)."""
@@ -332,7 +378,7 @@ class Session:
         before = self.labels.read(plane)
         where = paintable(before, mask, value, self.overlap)
         if not where.any():
-            self._refuse_hidden(before[mask], value)
+            refuse_hidden(before[mask], value, self.names)
         self.labels.write(plane, where, value)
         (self._objects.make if self.target is None else self._objects.extend)(value, self.new_name, plane)
         self.new_name = ""
@@ -343,37 +389,7 @@ class Session:
         before = self.labels.read(draft.plane)
         after = revised(before, mask, draft.revises, self.overlap)
         if not (after == draft.revises).any():
-            self._refuse_hidden(before[mask], draft.revises)
+            refuse_hidden(before[mask], draft.revises, self.names)
         self.labels.put([(draft.plane, after)])
         self._objects.extend(draft.revises, "", draft.plane)
         return int(np.count_nonzero(after != before)), draft.revises
-
-    def _refuse_hidden(self, under: NDArray[Any], value: int) -> None:
-        others = [v for v in np.unique(under).tolist() if v != value]
-        if others:
-            named = ", ".join(self.names.get(v, str(v)) for v in others)
-            raise LabelsError(
-                f"Every pixel of the mask belongs to other objects ({named}). Choose to overwrite them, or undo them "
-                "first."
-            )
-
-
-def _question(draft: Draft) -> tuple[Plane, Prompts, int]:
-    return draft.plane, draft.prompts, draft.revises
-
-
-def _pixels(image: Image, plane: Plane, window: Window) -> Callable[[], NDArray[np.uint8]]:
-    """What gives the plane as the model sees it: from a copy made now, or of a lazy array, read when called."""
-    if image.lazy:
-        return lambda: to_uint8(_read(image, plane), window)
-    copied = _read(image, plane)
-    return lambda: to_uint8(copied, window)
-
-
-def _read(image: Image, plane: Plane) -> NDArray[Any]:
-    try:
-        return image.plane(plane)
-    except (MedsamError, MemoryError):
-        raise
-    except Exception as error:
-        raise ImageError(f"Slice {dict(plane.index)} of {image.name!r} could not be read: {error}.") from error

@@ -151,7 +151,7 @@ def test_asking_copies_the_slice_and_leaves_its_grey_values_to_the_thread_that_r
         threads.append(threading.get_ident())
         return to_uint8(values, window)
 
-    monkeypatch.setattr("napari_medsam.session.to_uint8", noted)
+    monkeypatch.setattr("napari_medsam.drafts.to_uint8", noted)
     document = session()
     request, warm = document.ask(axial(1), BOX), document.warm(axial(2))
     assert threads == []

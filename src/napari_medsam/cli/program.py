@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_medsam import __version__
-from napari_medsam.cli import finetune, label, models, segment
+from napari_medsam.cli import bench, finetune, label, models, prepare, propagate, segment
 from napari_medsam.demo import run_demo
 from napari_medsam.errors import MedsamError
 
-COMMANDS = (segment, label, finetune, models)
+COMMANDS = (segment, propagate, label, prepare, finetune, models, bench)
 """Modules that each add one command or more."""
+WITH_NEGATIVE = ("--window", "--box", "--box3d", "--line")
+"""Options whose numbers may begin below zero."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +55,7 @@ def _with_negative_numbers(words: Sequence[str]) -> list[str]:
     """Join `--window -160,240`, in which argparse takes the number for an option."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] in ("--window", "--box") and re.match(r"-[\d.]", word):
+        if joined and joined[-1] in WITH_NEGATIVE and re.match(r"-[\d.]", word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

@@ -28,14 +28,16 @@ def segment(options: argparse.Namespace) -> int:
     tasks = [task_of_numbers(numbers, image.grid.ndim, options.view) for numbers in options.box]
     settings: Mapping[str, Any] = {}
     if options.boxes is not None:
-        settings = _load_json(options.boxes)
+        settings = load_json(options.boxes)
         tasks += [task_of_entry(entry, image, i) for i, entry in enumerate(settings["objects"], start=1)]
     if not tasks:
         raise PromptError("Say what to segment: --box z,y0,x0,y1,x1 (as often as needed) or --boxes FILE.json.")
-    window = _window(options.window or settings.get("window"))
+    window = window_of(options.window or settings.get("window"))
     model = model_of(options, settings.get("model", ""))
     overlap = Overlap.OVERWRITE if options.overwrite else Overlap.KEEP
-    labels, names, results = api.segment_image(image, tasks, window=window, model=model, overlap=overlap)
+    labels, names, results = api.segment_image(
+        image, tasks, window=window, model=model, overlap=overlap, store=api.user_store()
+    )
     written = write_labels(options.output, labels, grid=image.grid, source=image.source, names=names)
     for accepted, prediction in results:
         where = ", ".join(f"{i}" for _, i in accepted.plane.index) or "-"
@@ -99,7 +101,8 @@ def plane_of(at: tuple[int, ...], ndim: int, view: str) -> Plane:
     return Plane((rows, columns), tuple(zip(hidden, at, strict=True)))
 
 
-def _load_json(path: str) -> dict[str, Any]:
+def load_json(path: str) -> dict[str, Any]:
+    """What a prompt file holds; PromptError when it is none."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -114,7 +117,8 @@ def _load_json(path: str) -> dict[str, Any]:
     return found
 
 
-def _window(given: Any) -> Window | None:
+def window_of(given: Any) -> Window | None:
+    """A window from what an option or a prompt file says; None stays None."""
     if given is None or isinstance(given, Window):
         return given
     if isinstance(given, str):
@@ -147,7 +151,8 @@ def refuse_source(image: str, output: str) -> None:
         raise PromptError(f"{written.name} is the image itself, and would be lost. Choose another --output.")
 
 
-def _numbers(text: str) -> list[int]:
+def whole_numbers(text: str) -> list[int]:
+    """The numbers in "4,10,20"."""
     try:
         return [int(v) for v in text.split(",")]
     except ValueError as error:
@@ -159,7 +164,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("segment", help="segment an image from boxes and points", description=segment.__doc__)
     parser.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
     box = "slice, then first row, first column, end row, end column (half open); may be repeated"
-    parser.add_argument("--box", action="append", default=[], type=_numbers, metavar="z,y0,x0,y1,x1", help=box)
+    parser.add_argument("--box", action="append", default=[], type=whole_numbers, metavar="z,y0,x0,y1,x1", help=box)
     parser.add_argument("--boxes", metavar="FILE.json", help="objects with boxes and points; see the README")
     parser.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what --box counts in (default: axial)")
     parser.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")

@@ -1,11 +1,4 @@
-"""The short Python API: masks from arrays, files to labels, no window and no Qt.
-
->>> from napari_medsam import api
->>> prediction = api.segment_plane(ct_slice, box=(95, 120, 180, 230), window=(-160, 240))
->>> prediction.mask, prediction.score
-
-For whole volumes use `segment_image`, or the `Session` that all of this, the command line and the plugin share.
-"""
+"""Masks from prompts, slice by slice, and labels without prompts; from arrays or images."""
 
 from __future__ import annotations
 
@@ -24,7 +17,6 @@ from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
 from napari_medsam.inference import run
 from napari_medsam.intensity import Window
-from napari_medsam.io import read_image, write_labels
 from napari_medsam.labelling import axial_planes, doubt, label_planes, names_of, require_automatic, require_labeller
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
@@ -35,9 +27,8 @@ from napari_medsam.models.compute import AUTO, Compute
 from napari_medsam.models.loading import Loader
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.prompts import Box, MaskPrompt, Point, Prompts, Stroke
+from napari_medsam.propagation.subject import Span
 from napari_medsam.session import Accepted, Session
-
-__all__ = ["Task", "label_image", "load_model", "read_image", "segment_image", "segment_plane", "write_labels"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +43,15 @@ class Task:
         Label to write; the next free one when left out. Tasks of the same value make one object.
     name : str
         Name of the object; "object N" when empty.
+    span : Span, optional
+        The slices that the object may reach when it is followed from here; the range of the run when left out.
     """
 
     plane: Plane
     prompts: Prompts
     value: int | None = None
     name: str = field(default="")
+    span: Span | None = None
 
 
 def load_model(
@@ -184,9 +178,9 @@ def segment_plane(
     if array.ndim != 2 and not rgb:
         raise ImageError(f"One plane has (rows, columns) or (rows, columns, 3) values, not {array.shape}.")
     grid = Grid.from_spacing(array.shape[:2], (1.0, 1.0))
-    session = Session(Image(array, grid, rgb=rgb), window=make_window(window), model=_name(model))
+    session = Session(Image(array, grid, rgb=rgb), window=make_window(window), model=model_name(model))
     request = session.ask(Plane((0, 1)), make_prompts(box, points, strokes, mask))
-    response = run(request, _segmenter(model), EmbeddingStore())
+    response = run(request, segmenter_of(model), EmbeddingStore())
     if response.prediction is None:
         raise response.error or PromptError("Give a box or a positive point.")
     return response.prediction
@@ -199,8 +193,11 @@ def segment_image(
     window: Window | None = None,
     model: str | Model = DEFAULT,
     overlap: Overlap = Overlap.KEEP,
+    store: EmbeddingStore | None = None,
 ) -> tuple[NDArray[Any], dict[int, str], list[tuple[Accepted, Prediction]]]:
     """Segment objects on slices of an image, one after the other.
+
+    Slices that are in `store` are not encoded; `user_store()` holds those of volumes that were prepared.
 
     Returns
     -------
@@ -216,10 +213,10 @@ def segment_image(
         The first task that cannot be done, its message naming what to change.
     """
     labels = ArrayLabels.empty(image.grid.shape)
-    session = Session(image, window=window, model=_name(model), labels=labels)
+    session = Session(image, window=window, model=model_name(model), labels=labels)
     session.overlap = overlap
-    segmenter, store = _segmenter(model), EmbeddingStore()
-    results = [_do(session, task, segmenter, store) for task in tasks]
+    segmenter, known = segmenter_of(model), store or EmbeddingStore()
+    results = [_do(session, task, segmenter, known) for task in tasks]
     return labels.data, session.names, results
 
 
@@ -283,12 +280,19 @@ def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStor
     return accepted, response.prediction
 
 
-def _name(model: str | Model) -> str:
+def model_name(model: str | Model) -> str:
+    """The short name of a model, loaded or not."""
     return model if isinstance(model, str) else model.spec.name
 
 
-def _segmenter(model: str | Model) -> Segmenter:
-    found = load_model(model) if isinstance(model, str) else model
+def loaded_model(model: str | Model) -> Model:
+    """A model, loaded now if it is named only."""
+    return load_model(model) if isinstance(model, str) else model
+
+
+def segmenter_of(model: str | Model) -> Segmenter:
+    """A model that takes prompts, loaded if need be; UnsupportedError when it takes none."""
+    found = loaded_model(model)
     if isinstance(found, Segmenter):
         return found
     raise UnsupportedError(f"{found.spec.title} labels by itself and takes no prompts; use label_image.")

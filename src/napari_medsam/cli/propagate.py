@@ -1,0 +1,284 @@
+"""`napari-medsam propagate`: from prompts on a few slices, or from labels, to the volume."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medsam import api
+from napari_medsam.cli.following_prompts import DEPTH, TIME, add_prompts, settings_of, stack_of, tasks_of
+from napari_medsam.cli.model_options import add_model_options, model_of
+from napari_medsam.cli.segment import refuse_source, window_of
+from napari_medsam.errors import GeometryError, MedsamError, WriteError
+from napari_medsam.image import Image
+from napari_medsam.io import SavedLabels, label_path, read_image, read_labels, write_labels
+from napari_medsam.io.atomic import replacing
+from napari_medsam.io.labelled import SAME
+from napari_medsam.masks import Overlap
+from napari_medsam.propagation.plan import Way
+from napari_medsam.propagation.prompting import Feed, Prompting
+from napari_medsam.propagation.stack import Stack
+from napari_medsam.propagation.stopping import StopRules
+from napari_medsam.propagation.subject import Span
+from napari_medsam.shapes import CleanUp, Operation
+
+WAYS = {way.name.lower(): way for way in Way}
+FEEDS = {"box": Feed.BOX, "points": Feed.BOX_AND_POINTS, "mask": Feed.MASK, "reference": Feed.REFERENCE}
+CLEAN_UPS = {
+    "largest": Operation.LARGEST,
+    "small": Operation.REMOVE_SMALL,
+    "fill": Operation.FILL_HOLES,
+    "smooth": Operation.SMOOTH,
+}
+RULE_NAMES = {field.name: field.type for field in fields(StopRules)}
+
+
+def propagate(options: argparse.Namespace) -> int:
+    """`napari-medsam propagate`: follow objects from a few slices through a volume, or through time.
+
+    Ctrl-C ends the run after the slice in hand; what is done is written.
+    """
+    image = read_image(options.image, series=options.series)
+    refuse_source(options.image, options.output)
+    _refuse_report(options)
+    existing = None if options.labels is None else _existing(options.labels, image)
+    settings = settings_of(options)
+    model = model_of(options, settings.get("model", ""))
+    tasks = tasks_of(image, options, settings, model.spec)
+    stack = stack_of(image, options, tasks[0].plane if tasks else None)
+    progress = _Progress()
+    with _Interrupt.caught() as interrupt:
+        done = api.propagate_image(
+            image,
+            tasks,
+            stack=stack,
+            labels=None if existing is None else existing.array,
+            names=None if existing is None else existing.names,
+            values=options.label,
+            way=WAYS[options.way] if options.way else None,
+            rules=options.rules,
+            prompting=Prompting(FEEDS[options.prompt], options.margin),
+            span=_span(options, stack),
+            stops=options.stop,
+            window=window_of(options.window or settings.get("window")),
+            model=model,
+            overlap=Overlap.OVERWRITE if options.overwrite else Overlap.KEEP,
+            clean_ups=options.clean_up,
+            store=api.user_store(),
+            progress=progress,
+            cancelled=lambda: interrupt.asked,
+        )
+    progress.end()
+    return _tell(image, options, stack, done)
+
+
+def _tell(image: Image, options: argparse.Namespace, stack: Stack, done: api.Propagated) -> int:
+    """Write what was found, say what it is; the exit status."""
+    if not done.slices:
+        why = done.error or "Stopped before anything was found." if done.cancelled or done.error else _nothing(done)
+        print(f"napari-medsam: {why} Nothing was written.", file=sys.stderr)
+        return 1
+    written = write_labels(options.output, done.labels, grid=image.grid, source=image.source, names=done.names)
+    for value in dict.fromkeys(found.value for found in done.slices):
+        print(_line(done, value))
+    for note in done.notes:
+        print(f"note: {note}")
+    if done.kept:
+        print(f"note: {done.kept} slices were certain and were left as they are")
+    if options.report:
+        _write_report(Path(options.report), stack, done)
+    print(f"written: {written}")
+    if done.error is not None:
+        print(f"napari-medsam: {done.error} What was found before is written.", file=sys.stderr)
+    elif done.cancelled:
+        print("napari-medsam: Stopped. What was found before is written.", file=sys.stderr)
+    return 1 if done.error is not None or done.cancelled else 0
+
+
+def _line(done: api.Propagated, value: int) -> str:
+    """One object in a line: the slices that it was found on, and the least sure of them."""
+    mine = [found for found in done.slices if found.value == value]
+    least = min(mine, key=lambda found: found.score)
+    reach = f"slices {min(f.position for f in mine)} to {max(f.position for f in mine)}"
+    count = np.count_nonzero(done.labels == value)
+    return (
+        f"{value:4d}  {done.names.get(value, str(value)):24s} {reach}  {count} voxels  "
+        f"lowest score {least.score:.2f} on slice {least.position}"
+    )
+
+
+def _nothing(done: api.Propagated) -> str:
+    whys = ", ".join(dict.fromkeys(ended.why for ended in done.ended))
+    return f"Nothing was found ({whys})." if whys else "Nothing was found."
+
+
+def _write_report(path: Path, stack: Stack, done: api.Propagated) -> None:
+    """Scores of all slices, and how each direction ended, as JSON."""
+    report = {
+        "axis": stack.axis,
+        "names": {str(value): name for value, name in done.names.items()},
+        "slices": [asdict(found) for found in done.slices],
+        "ended": [asdict(ended) for ended in done.ended],
+        "notes": list(done.notes),
+        "cancelled": done.cancelled,
+        "error": str(done.error or ""),
+    }
+    with replacing(path) as file:
+        file.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
+
+
+def _refuse_report(options: argparse.Namespace) -> None:
+    """Refused before the run rather than after it."""
+    if options.report and not Path(options.report).absolute().parent.is_dir():
+        raise WriteError(f"{options.report} cannot be written: make the folder of it first.")
+    out = label_path(options.output)
+    if not out.absolute().parent.is_dir():
+        raise WriteError(f"{out} cannot be written: make the folder {out.absolute().parent} first.")
+
+
+def _existing(path: str, image: Image) -> SavedLabels:
+    """Labels of the image from a file; GeometryError when they lie elsewhere."""
+    labels = read_labels(path)
+    grid = labels.image.grid
+    if grid.shape != image.grid.shape or np.abs(grid.affine - image.grid.affine).max() > SAME:
+        raise GeometryError(
+            f"{Path(path).name} lies on another grid than the image: {grid.shape} voxels, and the image has "
+            f"{image.grid.shape}. Choose labels that were drawn on this image."
+        )
+    return labels
+
+
+def _span(options: argparse.Namespace, stack: Stack) -> Span | None:
+    """The range of `--from` and `--to`; None: not given, so that of each object counts."""
+    if options.first is None and options.last is None:
+        return None
+    return Span.of(options.first, options.last, stack.size)
+
+
+def add_parser(commands: Any) -> None:
+    """Describe `propagate` to the parser."""
+    parser = commands.add_parser("propagate", help="follow objects through a volume", description=propagate.__doc__)
+    parser.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
+    parser.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")
+    add_prompts(parser)
+    parser.add_argument("--labels", metavar="FILE", help="labels of the image to go on from; they are not changed")
+    carry = "object of --labels to carry on from the slices that have it, and what boxes without --object are of"
+    parser.add_argument("--label", action="append", default=[], type=int, metavar="N", help=carry)
+    parser.add_argument("--from", dest="first", type=int, metavar="A", help="one end of the range, included")
+    parser.add_argument("--to", dest="last", type=int, metavar="B", help="the other end of the range, included")
+    stop = "a slice on which to stop, included; may be repeated"
+    parser.add_argument("--stop", action="append", default=[], type=int, metavar="Z", help=stop)
+    along = "what to go along (default: depth)"
+    parser.add_argument("--along", choices=(DEPTH, TIME), default=DEPTH, help=along)
+    at = "where along the axis that is neither shown nor gone along, for --label in a series (default: 0)"
+    parser.add_argument("--at", type=int, default=0, metavar="T", help=at)
+    parser.add_argument(
+        "--way", choices=tuple(WAYS), help="how to follow; the best that the model offers when left out"
+    )
+    prompt = "what each slice is asked with, slice by slice (default: box)"
+    parser.add_argument("--prompt", choices=tuple(FEEDS), default="box", help=prompt)
+    margin = f"around the last mask, for its box (default: {Prompting().margin:g})"
+    parser.add_argument("--margin", type=float, default=Prompting().margin, metavar="MM", help=margin)
+    rules = f"when to stop: none, or limits as in growth=1.6,overlap=0.7 ({', '.join(RULE_NAMES)})"
+    parser.add_argument("--rules", type=_rules, default=StopRules(), metavar="RULES", help=rules)
+    clean = "in the end, one after the other: largest, small=MM3, fill, smooth=MM"
+    parser.add_argument("--clean-up", type=_clean_ups, default=[], metavar="LIST", help=clean)
+    parser.add_argument("--report", metavar="FILE.json", help="scores of all slices, and how each direction ended")
+    parser.add_argument("--window", metavar="LOW,HIGH|PRESET", help="intensities to show; suggested when left out")
+    parser.add_argument("--series", help="UID (or its end) of one series of a DICOM folder with several")
+    parser.add_argument("--overwrite", action="store_true", help="let what is found overwrite other objects")
+    add_model_options(parser)
+    parser.set_defaults(act=propagate)
+
+
+def _rules(text: str) -> StopRules:
+    """Stop rules from "none", or from limits that replace the usual ones."""
+    if text == "none":
+        return StopRules.none()
+    limits: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        if name not in RULE_NAMES:
+            raise argparse.ArgumentTypeError(f"none, or limits of {', '.join(RULE_NAMES)}, not {part!r}")
+        limits[name] = _number(number, name, whole=name == "empty")
+    try:
+        return replace(StopRules(), **limits)
+    except MedsamError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _clean_ups(text: str) -> list[CleanUp]:
+    """Operations from "largest,fill,smooth=2"."""
+    found = []
+    for part in text.split(","):
+        name, given, number = part.partition("=")
+        if name not in CLEAN_UPS:
+            raise argparse.ArgumentTypeError(f"{', '.join(CLEAN_UPS)}, not {part!r}")
+        try:
+            found.append(CleanUp(CLEAN_UPS[name], _number(number, name)) if given else CleanUp(CLEAN_UPS[name]))
+        except MedsamError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return found
+
+
+def _number(text: str, name: str, *, whole: bool = False) -> float:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a number for {name}, not {text!r}") from error
+
+
+class _Interrupt:
+    """Whether Ctrl-C was pressed once; the second time it ends the program as ever."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *signalled: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        line = "\n" if sys.stderr.isatty() else ""  # the one of the progress
+        print(
+            f"{line}napari-medsam: stopping after this slice; Ctrl-C again to stop at once", file=sys.stderr, flush=True
+        )
+
+    @classmethod
+    @contextmanager
+    def caught(cls) -> Iterator[_Interrupt]:
+        """Catch Ctrl-C while the block runs."""
+        mine = cls()
+        before = signal.signal(signal.SIGINT, mine)
+        try:
+            yield mine
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class _Progress:
+    """How many masks are done and how long it will still take: one line that changes, on a terminal only."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._open = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            left = (time.monotonic() - self._began) / max(done, 1) * (total - done)
+            print(f"\r{done} of {total}, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+            self._open = True
+
+    def end(self) -> None:
+        """Go to the next line, if this one was begun."""
+        if self._open:
+            print(file=sys.stderr)
