@@ -1,11 +1,13 @@
 """How long the event loop stands still while a model works, and how long a drawn box takes to its preview.
 
-    python benchmarks/event_loop.py [--json FILE]
+    python benchmarks/event_loop.py [--json FILE] [--only NAME ...]
 
-A ticking timer runs in a real viewer on a 512 x 512 x 300 volume: with nothing asked, and with boxes drawn on slice
-after slice for a model that answers at once, one that sleeps 0.5 s a slice, and the built-in contour. The gap between
-ticks, less the timer's own interval, is the stall; the model that answers at once shows what napari itself takes to
-draw. Needs a display (`python dev.py exec --display -- python benchmarks/event_loop.py`) and a quiet machine.
+A ticking timer runs in a real viewer on a 512 x 512 x 300 volume: with nothing asked; with boxes drawn on slice after
+slice for a model that answers at once, one that sleeps 0.5 s a slice, and the built-in contour; while slices are
+encoded by a network, also ahead of scrolling; while the weights of SAM ViT-B are loaded (torch is imported then), or
+fetched from a server of its own; while an object is followed through the volume, and while the volume is prepared. The
+gap between ticks, less the timer's own interval, is the stall; the model that answers at once shows what napari itself
+takes to draw. Needs a display (`python dev.py exec --display -- python benchmarks/event_loop.py`) and a quiet machine.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +29,7 @@ from typing import Any
 import napari
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsam.geometry import Plane
@@ -36,8 +41,9 @@ from napari_medsam.widgets.coordinates import to_viewer_world
 from napari_medsam.widgets.model_choice import ModelChoice
 
 SHAPE = (300, 512, 512)
+PORT = 8791
 TICK_MS = 2
-PROMPTS = 40
+PROMPTS = 20
 
 
 class AtOnce(Contour):
@@ -72,14 +78,22 @@ def gaps_while(act: Callable[[], None]) -> list[float]:
 
 
 def turn_loop(seconds: float) -> None:
-    """Run the event loop for a while."""
+    """Run the event loop for a while; it sleeps between events, as napari's does."""
+    loop = QEventLoop()
+    QTimer.singleShot(round(1e3 * seconds), loop.quit)
+    loop.exec()
+
+
+def turn_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Run the event loop until something is true, at most for a while."""
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        QApplication.processEvents()
+    while not true() and time.perf_counter() < end:
+        turn_loop(0.02)
 
 
-def open_bench(load: Callable[[str], Any]) -> tuple[Any, Any]:
-    ModelChoice.load = lambda self, reference: load(reference)
+def open_bench(load: Callable[[str], Any] | None) -> tuple[Any, Any]:
+    """A viewer with the dock on a big volume; `load` makes models, None for the plugin's own way."""
+    ModelChoice.load = OWN if load is None else lambda self, reference: load(reference)
     image, _, _ = ct_phantom(SHAPE)
     viewer = napari.Viewer(show_welcome_screen=False)
     spacing, origin = image.grid.spacing, tuple(image.grid.affine[:3, 3])
@@ -105,20 +119,120 @@ def prompt(viewer: Any, controller: Any, number: int) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def measure(name: str, load: Callable[[str], Any] | None) -> dict[str, Any]:
-    """One row of the table."""
-    viewer, controller = open_bench(load or (lambda _: Contour()))
+def boxes(viewer: Any, controller: Any) -> list[float]:
+    """Boxes on slice after slice; how long each took to its preview."""
+    controller.draw("box")
+    return [prompt(viewer, controller, number) for number in range(PROMPTS)]
+
+
+def nothing(viewer: Any, controller: Any) -> list[float]:
+    """Look at the picture."""
+    turn_loop(5.0)
+    return []
+
+
+def scrolling(viewer: Any, controller: Any) -> list[float]:
+    """Go through slices and rest now and then, so that what lies ahead is encoded."""
+    controller.models.reference = "sam-vit-b"  # one that is worth it
+    controller.models.settled.emit()
+    for number in range(12):
+        viewer.dims.point = tuple(to_viewer_world(viewer, controller.image, (100 + number, 0, 0))[0])
+        turn_loop(0.5)
+    return []
+
+
+def loading(viewer: Any, controller: Any) -> list[float]:
+    """Load SAM ViT-B with random weights from a file."""
+    controller.models.choose(f"sam-vit-b@{random_weights()}")
+    turn_until(lambda: not controller.models.loading)
+    assert controller.models.loaded is not None, controller.status
+    return []
+
+
+def fetching(viewer: Any, controller: Any) -> list[float]:
+    """Fetch those weights from a server on this machine."""
+    from napari_medsam.models.checkpoints.fetch import fetch
+    from napari_medsam.models.row import WeightFile
+    from napari_medsam.widgets.model_work import Going
+
+    folder, stage, over = Path(random_weights()).parent, controller.models._stage, []
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(PORT), "--bind", "127.0.0.1", "-d", str(folder)]
+    )
+    turn_loop(1.5)
+    url = f"http://127.0.0.1:{PORT}/{Path(random_weights()).name}"
+    file = WeightFile("fetched.pth", size=Path(random_weights()).stat().st_size, url=url)
+
+    def work() -> object:
+        with tempfile.TemporaryDirectory() as there:
+            fetch(file, Path(there), lambda done, total: stage.send(Going("sam-vit-b", done, total)), lambda: False)
+            over.append(True)
+        return None
+
+    controller.models.fetching = "sam-vit-b"
+    stage.start(work)
+    turn_until(lambda: bool(over))
+    controller.models.fetching = ""
+    server.kill()
+    server.wait()
+    assert over, "nothing was fetched"
+    return []
+
+
+def following(viewer: Any, controller: Any) -> list[float]:
+    """Follow an object through the whole volume."""
+    prompt(viewer, controller, 50)
+    controller.attempt(controller.volume.propagate)
+    turn_until(lambda: not controller.volume.growing.running, 60)
+    return []
+
+
+def preparing(viewer: Any, controller: Any) -> list[float]:
+    """Prepare the volume for a while."""
+    controller.models.reference = "sam-vit-b"
+    controller.models.settled.emit()
+    controller.attempt(controller.prepare.start)
+    turn_loop(8.0)
+    assert controller.prepare.running, controller.status
+    controller.prepare.stop()
+    return []
+
+
+def random_weights() -> str:
+    """A file of weights of SAM ViT-B; made by another process, so that torch is not imported here."""
+    path = Path(tempfile.gettempdir()) / "napari-medsam-benchmark" / "sam_vit_b_random.pth"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        code = (
+            "import sys, torch; from napari_medsam.models.sam import VIT_B, architecture; "
+            "made = architecture(VIT_B).state_dict(); torch.save(made, sys.argv[1])"
+        )
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    return str(path)
+
+
+def network(blocks: int = 2) -> Any:
+    """SAM at its real size with a shorter encoder, with random weights."""
+    from napari_medsam.models import beside_mesa, registry
+
+    beside_mesa.import_triton()
+    from napari_medsam.models.compute import Compute
+    from napari_medsam.models.frame_sam import SAM
+    from napari_medsam.models.sam import network as made
+    from napari_medsam.models.sam_encoder import EncoderConfig
+    from napari_medsam.models.sam_segmenter import SamSegmenter
+
+    found = made(EncoderConfig(768, blocks, 12, (blocks - 1,)), Compute("cpu", "float32"))
+    return SamSegmenter(registry.row("sam-vit-b").spec("random"), SAM, found)
+
+
+def measure(name: str, load: Callable[[str], Any] | None, work: Callable[[Any, Any], list[float]]) -> dict[str, Any]:
+    """One row of the table: the loop while `work` is done with what `load` makes, None for the plugin's own models."""
+    viewer, controller = open_bench(load)
     controller.draw("box")
     turn_loop(0.5)
     times: list[float] = []
-
-    def act() -> None:
-        for number in range(PROMPTS if load else 0):
-            times.append(prompt(viewer, controller, number))
-        if not load:
-            turn_loop(5.0)
-
-    gaps = gaps_while(act)
+    gaps = gaps_while(lambda: times.extend(work(viewer, controller)))
     viewer.close()
     turn_loop(0.5)
     q = np.percentile(gaps, [50, 95, 99])
@@ -128,24 +242,38 @@ def measure(name: str, load: Callable[[str], Any] | None) -> dict[str, Any]:
     return row
 
 
+OWN = ModelChoice.load
+CASES: dict[str, tuple[Callable[[str], Any] | None, Callable[[Any, Any], list[float]]]] = {
+    "loading": (None, loading),  # the first, for it imports torch
+    "nothing asked": (lambda _: Contour(), nothing),
+    "answer at once": (lambda _: AtOnce(), boxes),
+    "0.5 s an encode": (lambda _: Sleeping(), boxes),
+    "contour": (lambda _: Contour(), boxes),
+    "encoding": (lambda _: network(), boxes),
+    "encoding ahead": (lambda _: network(), scrolling),
+    "fetching": (lambda _: Contour(), fetching),
+    "following": (lambda _: Contour(), following),
+    "preparing": (lambda _: network(), preparing),
+}
+
+
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     options = parser.parse_args()
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, napari {napari.__version__}"
     print(f"{machine}; {SHAPE} int16; milliseconds")
-    rows = [
-        measure("nothing asked", None),
-        measure("answer at once", lambda _: AtOnce()),
-        measure("0.5 s an encode", lambda _: Sleeping()),
-        measure("contour", lambda _: Contour()),
-    ]
+    random_weights()
     print(f"{'':18s} {'ticks':>6s} {'p50':>7s} {'p95':>7s} {'p99':>7s} {'longest':>8s}  box to preview p50, p95")
-    for r in rows:
+    rows = []
+    for name in options.only:
+        r = measure(name, *CASES[name])
+        rows.append(r)
         prompt_times = f"{r['prompt_p50']:.0f}, {r['prompt_p95']:.0f}" if "prompt_p50" in r else "-"
         line = f"{r['name']:18s} {r['ticks']:6d} {r['p50']:7.1f} {r['p95']:7.1f} {r['p99']:7.1f} {r['longest']:8.1f}"
-        print(f"{line}  {prompt_times}")
+        print(f"{line}  {prompt_times}", flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
 

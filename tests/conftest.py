@@ -70,6 +70,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         patch.delenv("NAPARI_MEDSAM_WEIGHTS", raising=False)
+        patch.delenv("NAPARI_MEDSAM_CACHE", raising=False)
         patch.delenv("HF_HUB_OFFLINE", raising=False)
         yield
 

@@ -47,7 +47,7 @@ def settle(controller: Any, seconds: float = 20.0) -> None:
 
     def quiet() -> bool:
         p = controller.proposals
-        return not (p.engine.busy or p._read_soon.isActive() or p._warm_soon.isActive())
+        return not (p.engine.busy or p.ahead.busy or p._read_soon.isActive() or p._warm_soon.isActive())
 
     until(quiet, seconds)
     for _ in range(3):
@@ -116,9 +116,15 @@ def click(viewer: Any, layer: Any, voxel: Sequence[float], button: Any = LEFT, k
 
 
 def drag(
-    viewer: Any, layer: Any, start: Sequence[float], end: Sequence[float], steps: int = 6, keys: Any = NO_KEY
+    viewer: Any,
+    layer: Any,
+    start: Sequence[float],
+    end: Sequence[float],
+    steps: int = 6,
+    keys: Any = NO_KEY,
+    each: Callable[[], object] = QApplication.processEvents,
 ) -> None:
-    """Drag with the left button between two voxels of a layer."""
+    """Drag with the left button between two voxels of a layer; `each` is called after every step."""
     a, b = (world_to_canvas(viewer, to_viewer_world(viewer, layer, v)[0]) for v in (start, end))
     widget = canvas(viewer)
     QTest.mouseMove(widget, a)
@@ -131,6 +137,7 @@ def drag(
         move = QMouseEvent(QEvent.Type.MouseMove, at, there, Qt.MouseButton.NoButton, LEFT, keys)
         QApplication.sendEvent(widget, move)
         QApplication.processEvents()
+        each()
     QTest.mouseRelease(widget, LEFT, keys, b)
     QApplication.processEvents()
 

@@ -99,7 +99,7 @@ def dtype_for(dtype: np.dtype[Any], values: NDArray[Any]) -> np.dtype[Any]:
 
 
 def values_of(labels: NDArray[Any]) -> list[int]:
-    """The values above 0 in some labels, ascending: as np.unique, in less than half of the time where they are small."""
+    """The values above 0 in some labels, ascending: as np.unique, in less than half the time where they are small."""
     high = int(labels.max(initial=0))
     if labels.dtype.kind not in "iu" or high > MOST_COUNTED:
         return [int(v) for v in np.unique(labels) if v > 0]

@@ -63,6 +63,9 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 @pytest.fixture
 def open_dock(make_napari_viewer: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def make() -> tuple[Any, Any]:
+        from napari.settings import get_plugin_settings
+
+        get_plugin_settings("napari-medsam").models.prefetch = "off"  # tests/qt/test_ahead.py is about it
         viewer = make_napari_viewer(show=True, show_welcome_screen=False)
         viewer.window._qt_window.resize(1280, 800)
         _, dock = viewer.window.add_plugin_dock_widget("napari-medsam", "Prompt segmentation")

@@ -15,6 +15,7 @@ from napari.layers import Labels
 
 from napari_medsam.errors import GeometryError, ImageError, LabelsError
 from napari_medsam.geometry import Plane
+from napari_medsam.labels import values_of
 from napari_medsam.widgets.labelling import planes_at
 from napari_medsam.widgets.layer_labels import LayerLabels
 from napari_medsam.widgets.workspace import open_workspace
@@ -121,3 +122,37 @@ def test_sliders_off_the_image_and_colour_are_refused() -> None:
     colour = viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True)
     with pytest.raises(ImageError, match="colour"):
         on(viewer, colour, "volume")
+
+
+def test_the_highest_value_follows_what_is_accepted_painted_taken_back_and_replaced() -> None:
+    layer = Labels(np.zeros((4, 6, 8), np.uint16))
+    labels = LayerLabels(layer)
+    plane, where = Plane.across(0, 2), np.zeros((6, 8), dtype=bool)
+    where[1:3, 2] = True
+    seen = [labels.highest()]
+    labels.write(plane, where, 3)
+    seen.append(labels.highest())
+    layer.data_setitem((np.array([0]), np.array([5]), np.array([7])), 9)
+    seen.append(labels.highest())
+    layer.paint((3, 3, 3), 40)
+    seen.append(labels.highest())
+    layer.undo()
+    labels.doubt()
+    labels.put([(Plane.across(0, 1), np.full((6, 8), 300))])
+    seen.append(labels.highest())
+    labels.undo()
+    labels.undo()
+    seen.append(labels.highest())
+    layer.data[3, 0, 0] = 11  # as a script does, which then has it drawn
+    labels.doubt()
+    seen.append(labels.highest())
+    layer.data = np.full((4, 6, 8), 2, np.uint16)
+    seen.append(labels.highest())
+    assert seen == [0, 3, 9, 40, 300, 3, 11, 2]
+
+
+def test_values_are_found_as_by_sorting() -> None:
+    rng = np.random.default_rng(2)
+    for dtype, low, high in ((np.uint8, 0, 9), (np.uint16, 0, 60000), (np.int32, -5, 70), (np.int64, 0, 1 << 40)):
+        some = rng.integers(low, high, (6, 8)).astype(dtype)
+        assert values_of(some) == [v for v in np.unique(some).tolist() if v > 0]

@@ -128,8 +128,8 @@ def test_preferences_reach_the_controller(
 
     if "napari-medsam" not in npe2pm:
         npe2pm.register(manifest)
-    settings = get_plugin_settings("napari-medsam").proposals
-    settings.overlap, settings.embedding_mb = Overlap.OVERWRITE.value, 16
+    settings = get_plugin_settings("napari-medsam")
+    settings.proposals.overlap, settings.embeddings.memory_mb = Overlap.OVERWRITE.value, 16
     viewer = make_napari_viewer()
     viewer.add_image(np.zeros((4, 10, 10), np.int16))
     _, dock = viewer.window.add_plugin_dock_widget("napari-medsam", "Prompt segmentation")

@@ -91,8 +91,8 @@ def precision_of(compute: Compute, device: torch.device) -> torch.dtype:
 def kept_of(compute: Compute) -> torch.dtype:
     """The type in which features are kept: float16, which is half the memory; float32 only where that was asked for.
 
-    Measured as the largest difference of mask logits from the originals', over the largest logit, with the features of a
-    float32 encode rounded to float16: SAM ViT-B 2.8e-4, SAM 2.1 tiny 3.3e-4.
+    Measured as the largest difference of mask logits from the originals', over the largest logit, with the features of
+    a float32 encode rounded to float16: SAM ViT-B 2.8e-4, SAM 2.1 tiny 3.3e-4.
     """
     import torch
 

@@ -1,8 +1,8 @@
 """What the Shapes and Points layers say: for each object its plane and prompts. Reads layers, changes nothing.
 
-Rectangles, ellipses and polygons count as the box of their bounds, lines and paths as strokes. The plugin's own layers
-carry an `object` feature that ties points to their box; in the user's layers a point belongs to the smallest box of
-its slice that holds it.
+Rectangles, ellipses and polygons count as the box of their bounds, lines and paths as strokes; lines in the plugin's
+own layer as the axes of a lesion. That layer carries an `object` feature that ties points to their box; in the user's
+layers a point belongs to the smallest box of its slice that holds it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from napari_medsam.errors import GeometryError, MedsamError, PromptError
 from napari_medsam.geometry import Plane
-from napari_medsam.prompts import Box, Point, Prompts, Stroke
-from napari_medsam.widgets.coordinates import View, displayed_axes, is_axis_aligned, layer_shape
+from napari_medsam.prompts import Box, Point, PromptKind, Prompts, Stroke
+from napari_medsam.widgets.coordinates import View, displayed_axes, grid_of, is_axis_aligned, layer_shape
+from napari_medsam.widgets.lines import line_of
 
 OBJECT = "object"
 POSITIVE = "positive"
@@ -26,7 +27,11 @@ UNSET = -1
 FLAT = 0.5
 """A shape lies in a slice when its vertices differ by at most this part of a voxel across it."""
 
+BOX_AND_POINT = frozenset({PromptKind.BOX, PromptKind.POINT})
+
 FloatArray = NDArray[np.float64]
+Lines = dict[int, tuple[Plane, list[FloatArray]]]
+"""Plane and ends of the lines of each object of the plugin's own."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,12 @@ def own_key(number: int) -> str:
 
 
 def collect(
-    view: View, shapes: Sequence[Any], points: Sequence[Any], selected: str = "", own: Sequence[Any] = ()
+    view: View,
+    shapes: Sequence[Any],
+    points: Sequence[Any],
+    selected: str = "",
+    own: Sequence[Any] = (),
+    takes: frozenset[PromptKind] = BOX_AND_POINT,
 ) -> Collected:
     """The objects drawn in these layers on the image of `view`.
 
@@ -75,17 +85,24 @@ def collect(
         Key of the object that takes points which belong to no box.
     own : sequence of layers
         Which of these layers are the plugin's own; only their `object`, `plane` and `positive` features count.
+    takes : frozenset of PromptKind
+        The prompts that the model was made for: what a drawn lesion becomes.
     """
     problems: list[str] = []
     objects: dict[str, Drawn] = {}
     strokes: list[tuple[Plane, Stroke, int]] = []
+    lines: Lines = {}
     for layer in shapes:
         for i in range(len(layer.data)):
             try:
                 said = _number_of(layer, i, own), _is_positive(layer, i, own)
-                _take_shape(view, layer, i, objects, strokes, said)
+                if said[0] != UNSET and layer.shape_type[i] == "line":
+                    _take_line(view, layer, i, lines, said[0])
+                else:
+                    _take_shape(view, layer, i, objects, strokes, said)
             except MedsamError as error:
                 problems.append(f"Shape {i + 1} of {layer.name!r}: {error}")
+    problems += _lesions(view, lines, objects, takes)
     for plane, stroke, number in strokes:
         key = _owner(objects, plane, stroke.points[0], number, selected)
         _give(objects, plane, Prompts(strokes=(stroke,)), key, number)
@@ -195,6 +212,29 @@ def _take_shape(
         return
     key = own_key(own) if own != UNSET else f"{layer.name} {i}"
     objects[key] = Drawn(key, plane, Prompts(box=Box.around(at)), own)
+
+
+def _take_line(view: View, layer: Any, i: int, lines: Lines, own: int) -> None:
+    """Take shape `i` of the plugin's layer as an axis of the lesion `own`."""
+    if not is_axis_aligned(view.viewer, view.layer):
+        view.plane()  # raises, with the way out
+    index = view.to_index(layer, layer.data[i])
+    plane = plane_of(view, index)
+    lines.setdefault(own, (plane, []))[1].append(_rounded(plane.from_index(index)))
+
+
+def _lesions(view: View, lines: Lines, objects: dict[str, Drawn], takes: frozenset[PromptKind]) -> list[str]:
+    """Make objects of the lines; what was wrong with some."""
+    problems = []
+    spacing = grid_of(view.layer).spacing if lines else ()
+    for own, (plane, drawn) in lines.items():
+        pixel = spacing[plane.axes[0]], spacing[plane.axes[1]]
+        try:
+            prompts = line_of(drawn, pixel).prompts(pixel, takes)
+            objects[own_key(own)] = Drawn(own_key(own), plane, prompts, own)
+        except MedsamError as error:
+            problems.append(f"A line: {error}")
+    return problems
 
 
 def _take_point(view: View, click: Click, objects: dict[str, Drawn], selected: str) -> None:

@@ -30,6 +30,51 @@ def refine(viewer: Viewer) -> None:
     perform("refine", viewer)
 
 
+def draw_line(viewer: Viewer) -> None:
+    """Draw the axes of a lesion."""
+    perform("line", viewer)
+
+
+def propagate(viewer: Viewer) -> None:
+    """Follow the object through the volume."""
+    perform("propagate", viewer)
+
+
+def stop_propagating(viewer: Viewer) -> None:
+    """Stop following and keep what is found."""
+    perform("stop_propagating", viewer)
+
+
+def propagate_again(viewer: Viewer) -> None:
+    """Follow the object again from the shown slice."""
+    perform("rerun", viewer)
+
+
+def range_from(viewer: Viewer) -> None:
+    """Runs begin at the shown slice."""
+    perform("range_from", viewer)
+
+
+def range_to(viewer: Viewer) -> None:
+    """Runs end at the shown slice."""
+    perform("range_to", viewer)
+
+
+def stop_here(viewer: Viewer) -> None:
+    """Runs stop at the shown slice, or do so no more."""
+    perform("stop_here", viewer)
+
+
+def next_doubtful(viewer: Viewer) -> None:
+    """Show the next doubtful slice."""
+    perform("next_doubtful", viewer)
+
+
+def copy_on(viewer: Viewer) -> None:
+    """Copy prompts to the next frame."""
+    perform("copy_on", viewer)
+
+
 def label_slice(viewer: Viewer) -> None:
     """Label the axial slice at the sliders without prompts."""
     perform("label_slice", viewer)

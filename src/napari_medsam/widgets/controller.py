@@ -8,7 +8,6 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.errors import ImageError, LabelsError, MedsamError
 from napari_medsam.masks import Overlap
 from napari_medsam.models.base import Model
@@ -18,13 +17,15 @@ from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.labelling import Labelling
 from napari_medsam.widgets.layer_image import image_of
+from napari_medsam.widgets.listener import Listener
 from napari_medsam.widgets.model_choice import ModelChoice, said_of
-from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, Proposals, wire
+from napari_medsam.widgets.prepare import Prepare
+from napari_medsam.widgets.proposals import Proposals
 from napari_medsam.widgets.seen import SeenLayer
-from napari_medsam.widgets.views import stand_up, turn
+from napari_medsam.widgets.storage import Storage
+from napari_medsam.widgets.views import turn
+from napari_medsam.widgets.volume import NO_IMAGE, Volume
 from napari_medsam.widgets.workspace import Workspace, open_workspace
-
-NO_IMAGE = "There is no image to work on. Open one, or take File > Open Sample > napari-medsam."
 
 
 class Controller(QObject):
@@ -49,15 +50,16 @@ class Controller(QObject):
         self.viewer = viewer
         self.overlap = Overlap(setting("proposals.overlap", Overlap.KEEP.value))
         self.status = ("Choose an image, then draw a box (G).", "ready")
-        store = EmbeddingStore(int(setting("proposals.embedding_mb", 512)) << 20)
+        self.storage = Storage()
         self.models = ModelChoice()
         keys = {"Control-Z": self.undo, "Control-Shift-Z": self.redo}
-        self.proposals = Proposals(viewer, load or self.models.load, store, keys)
+        self.proposals = Proposals(viewer, load or self.models.load, self.storage.store, keys)
         self.labelling = Labelling(self.proposals, self.models)
+        self.volume = Volume(self.proposals, self.models)
+        self.prepare = Prepare(self.proposals, self.models)
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
-        self._turned = False
         self.proposals.changed.connect(self.changed)
         self.proposals.said.connect(self.say)
         self.proposals.failed.connect(self.complain)
@@ -67,13 +69,15 @@ class Controller(QObject):
         self.models.said.connect(self.say)
         self.models.failed.connect(self.complain)
         self.proposals.outcome.connect(self.models.receive)
-        self.proposals.outcome.connect(self.labelling.receive)
-        self.models.changed.connect(self.labelling.follow_model)
-        self.labelling.changed.connect(self.changed)
-        self.labelling.said.connect(self.say)
-        self.labelling.noticed.connect(self.complain)
+        for lane in (self.labelling.lane, self.volume.growing.lane, self.prepare):
+            self.proposals.outcome.connect(lane.receive)
+            self.models.changed.connect(lane.follow_model)
+        for part in (self.labelling, self.volume, self.prepare):
+            part.changed.connect(self.changed)
+            part.said.connect(self.say)
+            part.noticed.connect(self.complain)
         self.done.connect(self.close)
-        self._follow_viewer(connect=True)
+        self.listener = Listener(self)
 
     @property
     def work(self) -> Workspace | None:
@@ -98,7 +102,7 @@ class Controller(QObject):
             return
         self._put_aside()
         if layer is not None:
-            self._try(lambda: self._open(layer))
+            self.attempt(lambda: self._open(layer))
             self.models.begin()
         self.changed.emit()
 
@@ -106,18 +110,18 @@ class Controller(QObject):
         """Use a preset, percentiles, the layer's contrast, or typed bounds; see `WindowChoice.choose`."""
         work = self.work
         if work is not None:
-            self._try(lambda: work.window_choice.choose(name, low, high))
+            self.attempt(lambda: work.window_choice.choose(name, low, high))
             self._use_window(work)
 
     def choose_model(self, reference: str) -> None:
         """Use another model as soon as it is loaded; proposals are asked again. `models` has files and downloads."""
-        self._try(lambda: self.models.choose(reference))
+        self.attempt(lambda: self.models.choose(reference))
 
     def choose_labels(self, layer: Any) -> None:
         """Continue an existing Labels layer, or (None) start a new one at the next accept."""
         work = self.work
         if work is not None:
-            self._try(lambda: work.target.choose(layer))
+            self.attempt(lambda: work.target.choose(layer))
 
     def choose_object(self, value: int | None) -> None:
         """Add accepted masks to the object `value`, or (None) make a new object each time."""
@@ -158,10 +162,13 @@ class Controller(QObject):
     # -- actions -----------------------------------------------------------------------------------------------
 
     def draw(self, kind: str) -> None:
-        """Make a drawing tool ready; `kind` is "box", "point" or "stroke". Says why when the model takes no such."""
-        work = self._ready_for(PromptKind(kind))
-        if work is not None and self._try(View(self.viewer, work.layer).plane) is not None:
-            self._try(lambda: self.proposals.use(kind))
+        """Make a drawing tool ready, "box", "point", "stroke" or "line"; it is said why when the model takes no such.
+
+        A line is the long axis of a lesion, and a second one across it the short axis; the model gets a box of them.
+        """
+        work = self._ready_for(PromptKind.BOX if kind == "line" else PromptKind(kind))
+        if work is not None and self.attempt(View(self.viewer, work.layer).plane) is not None:
+            self.attempt(lambda: self.proposals.use(kind))
 
     def refine(self) -> None:
         """Take up what an object has on the shown slice: clicks and strokes change it, accept puts it in its place.
@@ -170,7 +177,7 @@ class Controller(QObject):
         """
         if self._ready_for(PromptKind.MASK) is not None:
             tools = (kind.value for kind in (PromptKind.POINT, PromptKind.STROKE) if kind in self.models.row.takes)
-            self._try(lambda: self.proposals.refine(next(tools, "")))
+            self.attempt(lambda: self.proposals.refine(next(tools, "")))
 
     def label(self, scope: str) -> None:
         """Label without prompts: the axial slice at the sliders ("slice"), or its whole volume ("volume").
@@ -180,23 +187,26 @@ class Controller(QObject):
         if self.work is None:
             self.complain(ImageError(NO_IMAGE))
         else:
-            self._try(lambda: self.labelling.start(scope))
+            self.attempt(lambda: self.labelling.start(scope))
 
     def turn(self, view: str) -> None:
         """Show axial, coronal or sagittal slices of the image, superior up."""
         if self.work is None:
             self.complain(ImageError(NO_IMAGE))
         else:
-            self._try(lambda: turn(self.viewer, self.image, view))
-            self._turned = True
+            self.attempt(lambda: turn(self.viewer, self.image, view))
+            self.listener.upright = True
 
     def accept(self) -> None:
         """Write every proposal into the labels, one undo step each."""
         if self.session is None or not self.session.drafts:
             self.say("Nothing to accept. Draw a box (G) or click a point (H) first.")
             return
-        for key in list(self.session.drafts):
+        free = [key for key in self.session.drafts if key not in self.proposals.held]
+        for key in free:
             self.proposals.accept(key)
+        if not free:
+            self.say("These proposals belong to the run that is under way, and are accepted when it ends.", "busy")
 
     def clear(self) -> None:
         """Take all proposals and the plugin's own prompts away."""
@@ -222,8 +232,39 @@ class Controller(QObject):
             self.proposals.show()
 
     def recompute(self) -> None:
-        """Read the image again (after it was edited in place), and ask for all proposals anew."""
-        self._replace_image()
+        """Read the image again, after its pixels or transform changed: all proposals are asked anew.
+
+        With another shape it starts anew, and what was drawn is dropped.
+        """
+        work = self.work
+        if work is None:
+            return
+        image = self.attempt(lambda: image_of(work.layer))
+        if image is None:
+            return
+        if image.grid.shape != work.session.image.grid.shape:
+            self._put_aside()
+            self._shelf.pop(work.layer)
+            self.choose_image(work.layer)
+            self.complain(ImageError(f"{image.name!r} now has {image.grid.shape} voxels; its prompts were dropped."))
+            return
+        work.session.image = work.window_choice.image = image
+        self.proposals.place()
+        if self.seen.layer is not None:
+            self.seen.show(work.layer, work.session)
+        self.proposals.submit(work.session.ask_again())
+
+    def lose_labels(self) -> None:
+        """The Labels layer in use was removed: the next accept makes a new one."""
+        if self.work is not None:
+            self.labelling.drop("The labels were removed, so labelling has stopped and nothing was written.")
+            self.volume.lose_labels()
+            self.work.target.forget()
+            self.changed.emit()
+
+    def forget(self, layer: Any) -> None:
+        """A layer was removed: what was put aside of it goes too."""
+        self._shelf.pop(layer, None)
 
     def labels_to_save(self) -> Any:
         """The Labels layer in use; LabelsError when nothing was accepted yet."""
@@ -248,10 +289,10 @@ class Controller(QObject):
         """Stop the lane and let go of the viewer. Prompts and labels stay; preview and model view go."""
         if not self._closed:
             self._closed = True
-            self._follow_image(connect=False)
-            self._follow_viewer(connect=False)
+            self.listener.close()
             self.models.close()
             self.labelling.close()
+            self.volume.close()
             self.proposals.close()
             with contextlib.suppress(Exception):  # the viewer may be closing as well
                 self.seen.remove()
@@ -266,43 +307,29 @@ class Controller(QObject):
             work = open_workspace(self.viewer, layer, self.models.reference)
         work.session.model, work.session.overlap = self.models.reference, self.overlap
         self.proposals.open(work)
-        self._follow_image(connect=True)
+        self.listener.follow_image(work.layer)
         self.say("Ready. Draw a box (G) or click a point (H).")
 
     def _put_aside(self) -> None:
         work = self.work
         self.labelling.stop("The image was put aside.")
+        self.prepare.stop("The image was put aside.")
+        self.volume.put_aside()
         self.seen.remove()
-        self._follow_image(connect=False)
+        self.listener.follow_image(None)
         self.proposals.put_aside()
         if work is not None:
             self._shelf[work.layer] = work
-
-    def _replace_image(self, event: Any = None) -> None:
-        """The layer's pixels or transform changed: the same voxels are asked again, another shape starts anew."""
-        work = self.work
-        if work is None:
-            return
-        image = self._try(lambda: image_of(work.layer))
-        if image is None:
-            return
-        if image.grid.shape != work.session.image.grid.shape:
-            self._put_aside()
-            self._shelf.pop(work.layer)
-            self.choose_image(work.layer)
-            self.complain(ImageError(f"{image.name!r} now has {image.grid.shape} voxels; its prompts were dropped."))
-            return
-        work.session.image = work.window_choice.image = image
-        self.proposals.place()
-        if self.seen.layer is not None:
-            self.seen.show(work.layer, work.session)
-        self.proposals.submit(work.session.ask_again())
 
     def _use_model(self) -> None:
         """Ask the model that is in use now; one that was loaded anew, or failed to, for what nobody has answered."""
         session = self.session
         if session is None:
             return
+        self.volume.follow_model()
+        if self.proposals.takes != self.models.row.prompts:
+            self.proposals.takes = self.models.row.prompts
+            self.proposals.read_soon()
         another = session.model != self.models.reference
         session.model = self.models.reference
         self.proposals.submit(session.ask_again() if another else session.ask_unanswered())
@@ -315,60 +342,6 @@ class Controller(QObject):
             self.proposals.submit(work.session.ask_again())
             self.proposals.warm_soon()
         self.changed.emit()
-
-    # -- events ------------------------------------------------------------------------------------------------
-
-    def _follow_viewer(self, *, connect: bool) -> None:
-        dims, layers = self.viewer.dims.events, self.viewer.layers.events
-        wire(((layers.removed, self._on_removed), (layers.inserted, self._on_inserted)), connect=connect)
-        wire(((e, self._on_dims) for e in (dims.point, dims.ndisplay)), connect=connect)
-        wire([(dims.order, self._on_order)], connect=connect)
-
-    def _follow_image(self, *, connect: bool) -> None:
-        if self.image is None:
-            return
-        events = self.image.events
-        wire(((events.data, self._replace_image), (events.contrast_limits, self._on_contrast)), connect=connect)
-        wire(((getattr(events, name), self._replace_image) for name in TRANSFORM_EVENTS), connect=connect)
-
-    def _on_removed(self, event: Any) -> None:
-        layer, work = event.value, self.work
-        if layer is self.seen.layer:
-            self.show_seen(visible=False)
-        elif work is not None and layer is work.layer:
-            self.choose_image(None)
-            self.say("The image was removed. Choose another one.")
-        elif work is not None and layer is work.target.layer:
-            self.labelling.drop("The labels were removed, so labelling has stopped and nothing was written.")
-            work.target.forget()
-            self.changed.emit()
-        elif layer is self.proposals.user_shapes:
-            self.choose_prompts(None, self.proposals.user_points)
-        elif layer is self.proposals.user_points:
-            self.choose_prompts(self.proposals.user_shapes, None)
-        elif self.proposals.layers.owns(layer):
-            self.proposals.place()
-            self.proposals.read_soon()
-        self._shelf.pop(layer, None)
-        self.proposals.keep_unit_soon()
-
-    def _on_inserted(self, event: Any = None) -> None:
-        self.proposals.keep_unit_soon()
-
-    def _on_dims(self, event: Any = None) -> None:
-        if self.viewer.dims.ndisplay == 3:
-            self.proposals.layers.rest()
-        else:
-            self.proposals.warm_soon()
-
-    def _on_order(self, event: Any = None) -> None:
-        if self._turned and self.image is not None:
-            stand_up(self.viewer, self.image)
-        self._on_dims()
-
-    def _on_contrast(self, event: Any = None) -> None:
-        if self.work is not None and self.work.window_choice.follows_layer:
-            self.choose_window(self.work.window_choice.name)
 
     def _show_names(self) -> None:
         if self.work is not None:
@@ -386,7 +359,8 @@ class Controller(QObject):
             return self.work
         return None
 
-    def _try(self, act: Callable[[], Any]) -> Any:
+    def attempt(self, act: Callable[[], Any]) -> Any:
+        """Do something that may fail; what it returns, or None when it failed, which is said."""
         try:
             return act()
         except MedsamError as error:

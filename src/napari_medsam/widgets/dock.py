@@ -6,8 +6,17 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QStackedWidget, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import VIEWS
@@ -20,6 +29,7 @@ from napari_medsam.widgets.controllers import attach
 from napari_medsam.widgets.model_choice import said_of
 from napari_medsam.widgets.model_panel import ModelPanel, weights_in
 from napari_medsam.widgets.panels import (
+    NARROW,
     LabelPanel,
     LayerCombo,
     ObjectPanel,
@@ -27,9 +37,13 @@ from napari_medsam.widgets.panels import (
     StatusLine,
     WindowPanel,
     button,
+    folding,
+    short_key,
     side_by_side,
 )
 from napari_medsam.widgets.saving import save_in_background
+from napari_medsam.widgets.store_section import StoreSection
+from napari_medsam.widgets.volume_section import VolumeSection
 
 if TYPE_CHECKING:
     import napari
@@ -82,6 +96,8 @@ class SegmentDock(QWidget):
         for widget in self._needs_image:
             widget.setEnabled(c.session is not None)
         self._offer_tools()
+        self.volume.refresh()
+        self.store.refresh()
 
     def dragEnterEvent(self, event: Any) -> None:
         """Take files of weights; napari opens others."""
@@ -114,6 +130,7 @@ class SegmentDock(QWidget):
         for kind, (made, tip) in self._tools.items():
             made.setEnabled(made.isEnabled() and kind in row.takes)
             made.setToolTip(f"{tip}\n{said_of(row, kind)}".strip())
+        self.line_button.setEnabled(self.box_button.isEnabled())
 
     def _make_parts(self) -> None:
         c = self.controller
@@ -123,22 +140,7 @@ class SegmentDock(QWidget):
             button(name.capitalize(), f"Show {name} slices", "", partial(c.turn, name)) for name in VIEWS
         ]
         self.model = ModelPanel(c.models)
-        self.box_button = button("Box", "Draw a box around an object", key_of("box"), lambda: c.draw("box"))
-        tip = "Click on the object; right click or Shift click off it"
-        self.point_button = button("Points", tip, key_of("point"), lambda: c.draw("point"))
-        tip = "Draw along the object; with Shift, along what is not the object"
-        self.stroke_button = button("Stroke", tip, key_of("stroke"), lambda: c.draw("stroke"))
-        self._tools = {
-            PromptKind.BOX: (self.box_button, self.box_button.toolTip()),
-            PromptKind.POINT: (self.point_button, self.point_button.toolTip()),
-            PromptKind.STROKE: (self.stroke_button, self.stroke_button.toolTip()),
-        }
-        self.label_panel = LabelPanel(c.label, c.labelling.stop)
-        self.tools = QStackedWidget()
-        self.tools.addWidget(side_by_side(self.box_button, self.point_button, self.stroke_button))
-        self.tools.addWidget(self.label_panel)
-        self.objects = ObjectPanel(key_of("refine"))
-        self._tools[PromptKind.MASK] = (self.objects.refine, self.objects.refine.toolTip())
+        self._make_tools()
         self.proposal = ProposalPanel(key_of("next_mask"))
         tip = "Write the proposal into the labels; drawing the next box does it too"
         self.accept_button = button("Accept", tip, key_of("accept"), c.accept)
@@ -147,6 +149,8 @@ class SegmentDock(QWidget):
         self.redo_button = button("Redo", "Do the last undone change again", "", c.redo)
         for name, made in (("undo", self.undo_button), ("redo", self.redo_button)):
             made.setToolTip(f"{made.toolTip()} (key {key_of(name)})")
+        self.volume = VolumeSection(c)
+        self.store = StoreSection(c)
         self.overlap = QComboBox()
         self.overlap.addItems([overlap.value for overlap in Overlap])
         self.labels = LayerCombo("(new labels)")
@@ -157,18 +161,41 @@ class SegmentDock(QWidget):
         self.save = button("Save labels ...", "Save as NIfTI with the source's geometry", "", self.save_as)
         self.status = StatusLine()
 
+    def _make_tools(self) -> None:
+        """What prompts are drawn with; for labellers what is in their place."""
+        c = self.controller
+        self.box_button = button("Box", "Draw a box around an object", key_of("box"), lambda: c.draw("box"))
+        tip = "Click on the object; right click or Shift click off it"
+        self.point_button = button("Points", tip, key_of("point"), lambda: c.draw("point"))
+        tip = "Draw along the object; with Shift, along what is not the object"
+        self.stroke_button = button("Stroke", tip, key_of("stroke"), lambda: c.draw("stroke"))
+        tip = (
+            "Draw the long axis of a lesion from border to border and, if you like, the short one across it (RECIST):\n"
+            "the model is asked with the box that they make"
+        )
+        self.line_button = button("Line", tip, key_of("line"), lambda: c.draw("line"))
+        self.line_button.setText(short_key(self.line_button.text()))
+        self._tools = {
+            PromptKind.BOX: (self.box_button, self.box_button.toolTip()),
+            PromptKind.POINT: (self.point_button, self.point_button.toolTip()),
+            PromptKind.STROKE: (self.stroke_button, self.stroke_button.toolTip()),
+        }
+        self.label_panel = LabelPanel(c.label, c.labelling.stop)
+        self.tools = QStackedWidget()
+        self.tools.addWidget(side_by_side(self.box_button, self.point_button, self.stroke_button, self.line_button))
+        self.tools.addWidget(self.label_panel)
+        self.objects = ObjectPanel(key_of("refine"))
+        self._tools[PromptKind.MASK] = (self.objects.refine, self.objects.refine.toolTip())
+
     def _lay_out(self) -> None:
-        fold = QCollapsible("More")
-        fold.addWidget(self._more())
         layout = QVBoxLayout(self)
         layout.addLayout(self._form())
-        layout.addWidget(fold)
-        layout.addStretch(1)
+        layout.addWidget(self._folds(), 1)
         layout.addWidget(self.status)
         self.setMinimumWidth(250)
         self._needs_image = [
             self.window_panel.preset, self.window_panel.eye, self.window_panel.width_box, self.window_panel.level_box,
-            *self.view_buttons, self.box_button, self.point_button, self.stroke_button,
+            *self.view_buttons, self.box_button, self.point_button, self.stroke_button, self.line_button,
             self.objects.combo, self.objects.name, self.objects.refine,
             self.accept_button, self.clear_button, self.undo_button, self.redo_button, self.overlap,
             self.labels, self.again,
@@ -189,11 +216,27 @@ class SegmentDock(QWidget):
         for label, widget in self.objects.rows():
             form.addRow(label, widget)
         form.addRow(self.proposal)
-        form.addRow(side_by_side(self.accept_button, self.clear_button))
-        form.addRow(side_by_side(self.undo_button, self.redo_button))
+        form.addRow(side_by_side(self.accept_button, self.clear_button, self.undo_button, self.redo_button))
         form.addRow(self.save)
         _widen_labels(form)
         return form
+
+    def _folds(self) -> QWidget:
+        """The sections that fold, scrolled where they are higher than the window."""
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for title, section in (("3D", self.volume), ("More", self._more())):
+            layout.addWidget(folding(title, section))
+        layout.addStretch(1)
+        area = QScrollArea()
+        area.setWidget(content)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setSizePolicy(NARROW, QSizePolicy.Policy.Expanding)
+        return area
 
     def _more(self) -> QWidget:
         more = QWidget()
@@ -204,6 +247,7 @@ class SegmentDock(QWidget):
         rows.addRow("Boxes", self.shapes)
         rows.addRow("Points", self.points)
         rows.addRow(self.again)
+        rows.addRow(self.store.panel)
         _widen_labels(rows)
         return more
 

@@ -1,14 +1,12 @@
 """One run of a model that labels by itself: slice after slice on the lane, written at its end as one step to undo.
 
-A run has no thread of its own. One errand is with the lane at a time, behind everything that the user waits for; to
-stop is not to send the next one. Nothing is written before the end, so what the user paints, accepts or takes back
-meanwhile is as ever, and nothing of a run is left half undone.
+Nothing is written before the end, so what the user paints, accepts or takes back meanwhile is as ever, and nothing of
+a run is left half undone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsam.engine import Errand, Outcome, Priority
-from napari_medsam.errors import GeometryError, LabelsError, MedsamError
+from napari_medsam.errors import GeometryError, MedsamError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
 from napari_medsam.labelling import (
@@ -32,7 +29,8 @@ from napari_medsam.labelling import (
     require_labeller,
 )
 from napari_medsam.models.base import Model
-from napari_medsam.widgets.coordinates import layer_shape, to_data
+from napari_medsam.widgets.coordinates import to_data
+from napari_medsam.widgets.longrun import LongRun, slices
 from napari_medsam.widgets.model_choice import ModelChoice
 from napari_medsam.widgets.proposals import Proposals
 from napari_medsam.widgets.workspace import Workspace
@@ -59,26 +57,14 @@ class Run:
     """The state of a run."""
 
     work: Workspace
-    model: str
     planes: list[Plane]
     note: str
-    ticket: int = 0
-    began: float = field(default_factory=time.monotonic)
     findings: Findings = field(default_factory=lambda: Findings({}))
 
     @property
     def done(self) -> str:
         """How many slices are done, in words."""
-        return f"{len(self.findings)} of {_slices(len(self.planes))}"
-
-    @property
-    def progress(self) -> str:
-        """How far it is, for the status."""
-        done, total = len(self.findings), len(self.planes)
-        text = f"Labelling slice {done + 1} of {total}"
-        if done:
-            text += f", about {_duration((time.monotonic() - self.began) / done * (total - done))} left"
-        return f"{text}. {self.note}".strip()
+        return f"{len(self.findings)} of {slices(len(self.planes))}"
 
 
 class Labelling(QObject):
@@ -101,6 +87,9 @@ class Labelling(QObject):
         self._proposals = proposals
         self._models = models
         self._run: Run | None = None
+        self.lane = LongRun(KEY, proposals, models)
+        self.lane.came.connect(self._take)
+        self.lane.broke.connect(self.stop)
 
     @property
     def running(self) -> bool:
@@ -126,25 +115,10 @@ class Labelling(QObject):
         note = doubt(work.session.image)
         if note:
             self.noticed.emit(note)
-        self._run = Run(work, self._models.reference, planes, DOUBTFUL if note else "")
+        self._run = Run(work, planes, DOUBTFUL if note else "")
+        self.lane.begin()
         self._next(self._run)
         self.changed.emit()
-
-    def receive(self, outcome: Outcome) -> None:
-        """Take the outcome of an errand, if it is of this run, and go on."""
-        run = self._run
-        if run is None or outcome.request.ticket != run.ticket:
-            return
-        if outcome.error is not None:
-            self.stop(str(outcome.error))
-            return
-        found: Found = outcome.value
-        run.findings.classes.update(found.names)
-        run.findings.add(found.plane, found.classes)
-        if len(run.findings) < len(run.planes):
-            self._next(run)
-        else:
-            self._end(run, f"Labelled {_slices(len(run.planes))}", "ready")
 
     def stop(self, why: str = "") -> None:
         """Stop after the slices that are done, which are written. `why` is said where the user did not ask for it."""
@@ -162,12 +136,6 @@ class Labelling(QObject):
             self.noticed.emit(why)
             self.changed.emit()
 
-    def follow_model(self) -> None:
-        """Stop when another model was chosen: the lane holds one at a time."""
-        run, models = self._run, self._models
-        if run is not None and (models.loading or models.reference) != run.model:
-            self.stop("Another model was chosen.")
-
     def close(self) -> None:
         """Stop and write what is done, as far as there is still something to write it to. Nothing is said."""
         run = self._run
@@ -180,15 +148,26 @@ class Labelling(QObject):
 
     def _next(self, run: Run) -> None:
         """Send the next slice to the lane."""
-        act = partial(_label, run.work.session.image, run.planes[len(run.findings)])
-        errand = Errand(KEY, run.model, act)
-        run.ticket = errand.ticket
-        self.said.emit(run.progress, "busy")
-        self._proposals.do(errand, Priority.IDLE)
+        done, total = len(run.findings), len(run.planes)
+        left = self.lane.time_left(done, total)
+        self.said.emit(f"Labelling slice {done + 1} of {total}{left}. {run.note}".strip(), "busy")
+        self.lane.send(partial(_label, run.work.session.image, run.planes[done]))
+
+    def _take(self, found: Found) -> None:
+        """Keep what was found on a slice, and go on."""
+        run = self._run
+        if run is None:
+            return
+        run.findings.classes.update(found.names)
+        run.findings.add(found.plane, found.classes)
+        if len(run.findings) < len(run.planes):
+            self._next(run)
+        else:
+            self._end(run, f"Labelled {slices(len(run.planes))}", "ready")
 
     def _forget(self) -> None:
         self._run = None
-        self._proposals.engine.cancel(KEY)
+        self.lane.end()
 
     def _end(self, run: Run, how: str, kind: str) -> str:
         """Write what is done; what was said of it."""
@@ -206,12 +185,8 @@ class Labelling(QObject):
 
     def _write(self, run: Run) -> Labelled:
         """Write into the labels, unless the image is gone, and no labels are there to write to."""
-        work, layers = run.work, self._proposals.viewer.layers
-        if layer_shape(work.layer) != work.session.image.grid.shape:
-            raise LabelsError("The image has another shape now.")
-        if work.layer not in layers and work.target.layer not in layers:
-            raise LabelsError("The image was removed, and it had no labels.")
-        return work.target.write(run.findings)
+        run.work.require_place(self._proposals.viewer.layers)
+        return run.work.target.write(run.findings)
 
 
 def planes_at(work: Workspace, viewer: Any, scope: str) -> list[Plane]:
@@ -239,10 +214,6 @@ def _label(image: Image, plane: Plane, model: Model) -> Found:
     return Found(plane, label_plane(labeller, image, plane), names_of(labeller))
 
 
-def _slices(count: int) -> str:
-    return "1 slice" if count == 1 else f"{count} slices"
-
-
 def _list(labelled: Labelled, names: dict[int, str]) -> str:
     """The objects that were written, in words."""
     if not labelled.pixels:
@@ -250,8 +221,3 @@ def _list(labelled: Labelled, names: dict[int, str]) -> str:
     if len(labelled.pixels) > NAMED:
         return f"{len(labelled.pixels)} objects"
     return ", ".join(names[value] for value in sorted(labelled.pixels))
-
-
-def _duration(seconds: float) -> str:
-    """A time in words, e.g. "40 s" or "5 min"."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

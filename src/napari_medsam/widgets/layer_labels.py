@@ -6,7 +6,7 @@ assigned in one case only: to widen the type. The content stays the same then, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import KEY
-from napari_medsam.labels import FIRST_DTYPE, dtype_for, indices_of
+from napari_medsam.labels import FIRST_DTYPE, dtype_for, indices_of, values_of
 from napari_medsam.masks import BoolArray
 from napari_medsam.widgets.coordinates import grid_of, layer_shape, spatial_kwargs
 
 INDEX, NAME = "index", "name"
 """Columns of a Labels layer's features; napari takes `index` for the label value."""
+
+
+UNKNOWN = -1
+"""In place of the highest label value while nobody has looked."""
 
 
 class LayerLabels:
@@ -39,6 +43,10 @@ class LayerLabels:
                 "the layer to a plain array first."
             )
         self.layer = layer
+        self._highest = UNKNOWN
+        self._array: Any = None
+        self._drawing = False
+        layer.events.paint.connect(self._on_paint)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,7 +64,7 @@ class LayerLabels:
             return
         self._prepare_for(np.array([value]))
         self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
-        self.layer.refresh()
+        self._draw()
 
     def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
         """Give whole slices new values, as one step of napari's undo history; see `LabelStore.put`."""
@@ -67,24 +75,51 @@ class LayerLabels:
                     self._put(plane, values)
             except Exception as error:  # raised in here, napari would count what is done to its next step
                 failed = error
-        self.layer.refresh()
+        self._draw()
         if failed is not None:
             raise failed
 
     def highest(self) -> int:
-        """The highest label value in use, 0 when there is none."""
+        """The highest label value in use, 0 when there is none.
+
+        To look at a whole volume takes tens of milliseconds, so it is done once; what is painted or accepted then
+        counts. What was erased meanwhile may still count.
+        """
         data = self.layer.data
-        if isinstance(data, np.ndarray):
-            return int(data.max(initial=0))
-        return max((int(np.asarray(data[i]).max(initial=0)) for i in range(data.shape[0])), default=0)
+        if self._highest == UNKNOWN or data is not self._array:
+            self._array, self._highest = data, _highest(data)
+        return self._highest
+
+    def doubt(self) -> None:
+        """The voxels may have changed in another way than by painting: look at all of them when asked next."""
+        if not self._drawing:
+            self._highest = UNKNOWN
 
     def undo(self) -> None:
         """Take back the last step of the layer's history, painted or accepted."""
         self.layer.undo()
+        self.doubt()
 
     def redo(self) -> None:
         """Do the last undone step again."""
         self.layer.redo()
+        self.doubt()
+
+    def _draw(self) -> None:
+        self._drawing = True
+        try:
+            self.layer.refresh()
+        finally:
+            self._drawing = False
+
+    def _on_paint(self, event: Any) -> None:
+        """Something was painted: (indices, before, after) by index, in a form of napari's own by the brush."""
+        for change in event.value if self._highest != UNKNOWN else ():
+            if type(change) is tuple and len(change) == 3:
+                self._highest = max(self._highest, int(np.max(change[2], initial=0)))
+            else:
+                self._highest = UNKNOWN
+                return
 
     def _put(self, plane: Plane, values: NDArray[Any]) -> None:
         differs = values != self.read(plane)
@@ -170,11 +205,15 @@ def show_names(layer: Any, names: Mapping[int, str]) -> None:
 
 def values_in(layer: Any) -> set[int]:
     """The values above 0 in a Labels layer, read slice by slice."""
-    data = layer.data
-    slices = (np.asarray(data[i]) for i in range(data.shape[0])) if data.ndim > 2 else (np.asarray(data),)
-    found: set[int] = set()
-    for one in slices:
-        small = one.dtype.itemsize <= 2 and one.dtype.kind == "u"
-        values = np.flatnonzero(np.bincount(one.ravel())) if small else np.unique(one)
-        found.update(int(v) for v in values if v > 0)
-    return found
+    return {value for one in _slices(layer.data) for value in values_of(one)}
+
+
+def _highest(data: Any) -> int:
+    if isinstance(data, np.ndarray):
+        return int(data.max(initial=0))
+    return max((int(one.max(initial=0)) for one in _slices(data)), default=0)
+
+
+def _slices(data: Any) -> Iterator[NDArray[Any]]:
+    """An array of any kind, a part of it at a time."""
+    return (np.asarray(data[i]) for i in range(data.shape[0])) if data.ndim > 2 else iter((np.asarray(data),))

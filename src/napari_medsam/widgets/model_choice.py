@@ -19,6 +19,7 @@ from napari_medsam.models.checkpoints.places import Places, State
 from napari_medsam.models.compute import AUTO, Compute, available, device_of
 from napari_medsam.models.loading import Loader
 from napari_medsam.models.row import Row
+from napari_medsam.models.threads import THREADS
 from napari_medsam.prompts import PromptKind
 from napari_medsam.widgets import model_work
 from napari_medsam.widgets.compat import setting, store_setting
@@ -302,7 +303,8 @@ def _loaded(compute: Compute, model: Any) -> Loaded:
 
 
 def _compute() -> Compute:
-    """Where models are to run, by the settings of now."""
+    """Where models are to run, by the settings of now; how many threads they take is set on the way."""
+    THREADS.set_to = int(setting("models.threads", 0)) or None
     return Compute(str(setting("models.device", AUTO)), str(setting("models.precision", AUTO)))
 
 

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_medsam.intensity import TYPED, Window
 from napari_medsam.widgets.windows import CHOICES
@@ -250,6 +251,22 @@ def button(text: str, tip: str, key: str, act: Callable[[], Any]) -> QPushButton
     made.setMinimumWidth(20)
     made.clicked.connect(lambda: act())
     return made
+
+
+def short_key(text: str) -> str:
+    """A button's text with the sign of the Shift key for its name, where there is little room."""
+    return text.replace("Shift-", "⇧")
+
+
+def folding(title: str, content: QWidget) -> QCollapsible:
+    """A section that folds, as wide as what is around it."""
+    fold = QCollapsible(title)
+    fold.addWidget(content)
+    for part, below in ((fold, 0), (fold.content(), 4)):
+        layout = part.layout()
+        if layout is not None:
+            layout.setContentsMargins(0, 0, 0, below)
+    return fold
 
 
 def side_by_side(*widgets: QWidget) -> QWidget:

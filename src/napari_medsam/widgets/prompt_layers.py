@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medsam.widgets.collect import OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
+from napari_medsam.geometry import Plane
+from napari_medsam.prompts import Prompts
+from napari_medsam.widgets.collect import FLAT, OBJECT, PLANE, POSITIVE, UNSET, Drawn, plane_name
 from napari_medsam.widgets.companions import (
     BOXES,
     POINTS,
@@ -26,14 +28,15 @@ from napari_medsam.widgets.companions import (
     add_points,
     lay_out,
 )
-from napari_medsam.widgets.coordinates import View, to_viewer_world
+from napari_medsam.widgets.coordinates import View, displayed_axes, to_viewer_world
+from napari_medsam.widgets.lines import PAIR, crosses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STROKING = "add_path"
 DRAWING = ("add_rectangle", "add_ellipse", "add_polygon", "add_polygon_lasso", "add_path", "add_line", "add_polyline")
-TOOLS = {"box": "add_rectangle", "point": "add", "stroke": STROKING}
+TOOLS = {"box": "add_rectangle", "point": "add", "stroke": STROKING, "line": "add_line"}
 """napari's mode for each of the plugin's tools."""
 INSIDE = 1e-4
 """How far above the middle of its slice a slider is put, in voxels, so that rounding cannot leave it below."""
@@ -134,18 +137,43 @@ class PromptLayers:
         return self._next - 1
 
     def number_new(self) -> None:
-        """Give objects without a number, and copies of a box, a number of their own. Strokes may share a box's."""
+        """Give objects without a number, and copies of a box, a number of their own. Strokes may share a box's.
+
+        A line that crosses another one on its slice has the number of that one: it is its short axis.
+        """
         if self.boxes is None or not len(self.boxes.data):
             return
         numbers = [int(n) for n in self.boxes.features[OBJECT]]
         seen: set[int] = set()
         for i, (number, kind) in enumerate(zip(numbers, self.boxes.shape_type, strict=True)):
-            if number == UNSET or (number in seen and kind not in ("path", "line")):
+            if number == UNSET and kind == "line":
+                numbers[i] = self._crossed(i, numbers)
+            if numbers[i] == UNSET or (number in seen and kind not in ("path", "line")):
                 numbers[i] = self.new_number()
             if kind not in ("path", "line"):
                 seen.add(numbers[i])
         if numbers != [int(n) for n in self.boxes.features[OBJECT]]:
             self.boxes.features = self.boxes.features.assign(**{OBJECT: numbers})
+
+    def add(self, plane: Plane, prompts: Prompts, number: int) -> None:
+        """Draw box, strokes and points of an object on a slice, as the user would."""
+        self._make()
+        shapes = [] if prompts.box is None else [(prompts.box.outline, "rectangle", True)]
+        shapes += [(np.array(stroke.points), "path", stroke.positive) for stroke in prompts.strokes]
+        with self._silence():
+            self.boxes.selected_data = set()  # or the defaults would be theirs
+            self.points.selected_data = set()
+            for at, kind, positive in shapes:
+                sign = "1" if positive else "0"
+                self.boxes.feature_defaults = {OBJECT: number, POSITIVE: sign}
+                self.boxes.current_edge_color = SHAPE_COLORS[sign]
+                self.boxes.add(plane.to_index(at), shape_type=kind)
+            for point in prompts.points:
+                sign = "1" if point.positive else "0"
+                self.points.feature_defaults = {POSITIVE: sign, OBJECT: number, PLANE: plane_name(plane)}
+                self.points.add(plane.to_index([(point.row, point.column)]))
+            self.points.feature_defaults = UNTIED
+        self._changed()
 
     def remove(self, numbers: Collection[int]) -> None:
         """Take the prompts of these objects off the layers."""
@@ -276,6 +304,18 @@ class PromptLayers:
         """The number of the object that a click or a stroke is for: the one aimed at, or a new one."""
         number = self._aim()
         return self.new_number() if number == UNSET else number
+
+    def _crossed(self, i: int, numbers: list[int]) -> int:
+        """The number of the one line that line `i` crosses on its slice; UNSET when there is none such."""
+        shown, hidden = displayed_axes(self._viewer, self._image)
+        data, kinds = [np.asarray(one, dtype=np.float64) for one in self.boxes.data], self.boxes.shape_type
+        lines = [k for k in range(len(data)) if kinds[k] == "line" and k != i and numbers[k] != UNSET]
+        for k in lines:
+            alone = sum(numbers[other] == numbers[k] for other in lines) < PAIR
+            beside = np.abs(data[k][:, hidden] - data[i][:, hidden]).max(initial=0) <= FLAT
+            if alone and beside and crosses(data[k][:, shown], data[i][:, shown]):
+                return numbers[k]
+        return UNSET
 
     def _remove_points(self, rows: Collection[int]) -> None:
         if not rows:

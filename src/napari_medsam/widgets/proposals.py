@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Errand, Outcome, Priority
@@ -20,10 +20,14 @@ from napari_medsam.inference import Request, Response
 from napari_medsam.models.base import Model
 from napari_medsam.prompts import MaskPrompt
 from napari_medsam.session import Draft
-from napari_medsam.widgets.collect import OBJECT, UNSET, Drawn, collect
+from napari_medsam.widgets.collect import BOX_AND_POINT, OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
+from napari_medsam.widgets.live import KEY as LIVE
+from napari_medsam.widgets.live import Live
+from napari_medsam.widgets.prefetch import Prefetch
 from napari_medsam.widgets.preview import Preview
 from napari_medsam.widgets.prompt_layers import Drawing, PromptLayers, own_numbers
+from napari_medsam.widgets.soon import Soon, timer
 from napari_medsam.widgets.workspace import Start, Workspace
 
 Keys = Mapping[str, Callable[[], None]]
@@ -64,11 +68,19 @@ class Proposals(QObject):
         self.layers = PromptLayers(viewer, self.read_soon, self._aim)
         self.preview = Preview(viewer, keys)
         self.engine = Engine(load, self._arrived.emit, store)
+        self.ahead = Prefetch(self)
+        self.live = Live(self)
+        self.held: frozenset[str] = frozenset()
+        """Drafts that a run has begun with: they stay open until it ends."""
+        self.collecting = False
+        """Whether the next box leaves the last one open, so that several go into one run."""
+        self.takes = BOX_AND_POINT
+        """The prompts that the model in use was made for."""
         self._asked: dict[str, float] = {}
-        self._read_soon = _timer(self, 0, self.read)
-        self._unit_soon = _timer(self, 0, self._keep_unit)
-        self._warm_soon = _timer(self, WARM_MS, self._warm)
-        self._names_soon = _timer(self, NAMES_MS, self._refresh_names)
+        self._read_soon = Soon(self, self.read)
+        self._unit_soon = timer(self, 0, self._keep_unit)
+        self._warm_soon = timer(self, WARM_MS, self.ahead.rest)
+        self._names_soon = timer(self, NAMES_MS, self._refresh_names)
         self._arrived.connect(self._receive)  # sent by the lane's thread, so Qt queues it to this one
 
     def open(self, work: Workspace) -> None:
@@ -87,6 +99,8 @@ class Proposals(QObject):
         """Let go of the workspace; what is drawn is kept in it."""
         work, self.work = self.work, None
         self.engine.cancel()
+        self.ahead.put_aside()
+        self.live.drop()
         self._asked.clear()
         self.preview.show((), "")
         if work is not None:
@@ -116,6 +130,7 @@ class Proposals(QObject):
             for timer in (self._read_soon, self._warm_soon, self._names_soon, self._unit_soon):
                 timer.stop()
         self.follow_user_layers()
+        self.live.close()
         self.layers.close()
 
     def follow_user_layers(self, shapes: Any = None, points: Any = None) -> None:
@@ -138,8 +153,9 @@ class Proposals(QObject):
             self._read_soon.start()
 
     def warm_soon(self) -> None:
-        """Encode the shown plane when it has rested a moment."""
+        """Encode the shown plane, and what lies around it, when it has rested a moment."""
         if self.work is not None:
+            self.ahead.hold()
             self._warm_soon.start()
 
     def read(self) -> None:
@@ -150,7 +166,7 @@ class Proposals(QObject):
         view = View(self.viewer, work.layer)
         nowhere = self.layers.drop_nowhere()
         self.layers.number_new()
-        found = collect(view, self._shapes(), self._points(), work.selected, self.layers.both())
+        found = collect(view, self._shapes(), self._points(), work.selected, self.layers.both(), self.takes)
         work.drop_lost_starts()
         drawn = work.with_starts({d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done})
         fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
@@ -162,8 +178,10 @@ class Proposals(QObject):
             self.engine.cancel(key)
         self._select(work, fresh, requests)
         self.submit(requests)
-        for key in earlier if fresh else ():
-            if work.session.drafts[key].error is None:
+        if not requests:
+            self.live.drop()
+        for key in earlier if fresh and not self.collecting else ():
+            if key not in self.held and work.session.drafts[key].error is None:
                 self.accept(key)
         self.show()
         if nowhere:
@@ -200,7 +218,8 @@ class Proposals(QObject):
             return
         plane = View(self.viewer, work.layer).plane()
         for key in [d.key for d in work.drawn.values() if d.own != UNSET and d.prompts.mask is None]:
-            self.accept(key)
+            if key not in self.held:
+                self.accept(key)
         value = work.target.to_refine()
         labels = work.session.labels
         pixels = labels.read(plane) == value
@@ -221,7 +240,7 @@ class Proposals(QObject):
             return
         accepted = self._attempt(lambda: work.target.accept(key))
         if accepted is not None:
-            self._consume(work, key)
+            self.consume(work, key)
             self.show()
             name = work.session.names[accepted.value]
             self.said.emit(f"Accepted: {name} ({accepted.pixels} pixels).", "ready")
@@ -237,12 +256,28 @@ class Proposals(QObject):
             work.starts.clear()
             self.read()
 
+    def consume(self, work: Workspace, key: str) -> None:
+        """Take the prompts of a proposal off that was written into the labels."""
+        drawn: Drawn | None = work.drawn.pop(key, None)
+        if drawn is None:
+            return
+        if drawn.own == UNSET:
+            work.done.add((drawn.plane, drawn.prompts))
+        else:
+            self.layers.remove({drawn.own})
+            work.starts.pop(drawn.own, None)
+
     def show(self) -> None:
-        """Bring the preview up to date."""
-        work = self.work
-        if work is not None and work.layer in self.viewer.layers:
-            self.preview.show(work.session.drafts.values(), work.selected)
+        """Bring the preview up to date, and all else that shows proposals."""
+        self.paint()
         self.changed.emit()
+
+    def paint(self) -> None:
+        """Bring the preview up to date, with the box that is being drawn."""
+        work, live = self.work, self.live.draft
+        if work is not None and work.layer in self.viewer.layers:
+            drafts = work.session.drafts.values()
+            self.preview.show(drafts if live is None else (*drafts, live), live.key if live else work.selected)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -262,12 +297,6 @@ class Proposals(QObject):
         if self.work is not None:
             self.layers.keep_unit()
 
-    def _warm(self) -> None:
-        work = self.work
-        plane = View(self.viewer, work.layer).shown() if work is not None else None
-        if work is not None and plane is not None:
-            self.engine.submit(work.session.warm(plane), Priority.SHOWN)
-
     def _refresh_names(self) -> None:
         """Bring object names in step with voxels that napari's own undo or brush has changed."""
         work = self.work
@@ -284,13 +313,20 @@ class Proposals(QObject):
 
     def _receive(self, response: Response | Outcome) -> None:
         if isinstance(response, Outcome):
+            self.ahead.receive(response)
             self.outcome.emit(response)
             return
+        known = not self.ahead.take(response)
+        if response.request.draft == LIVE:
+            self.live.receive(response)
         work = self.work
         if work is None or not work.session.receive(response):
             return
+        self.live.drop()
         self.show()
         asked = self._asked.pop(response.request.draft, None)
+        if known and asked is not None:
+            self.live.note(response.request.model, time.perf_counter() - asked)
         draft = work.session.drafts[response.request.draft]
         if response.error is not None:
             self.failed.emit(response.error)
@@ -298,16 +334,6 @@ class Proposals(QObject):
             self.accept(draft.key)
         elif asked is not None:
             self.said.emit(_told(draft, work.session.names, time.perf_counter() - asked), "ready")
-
-    def _consume(self, work: Workspace, key: str) -> None:
-        drawn: Drawn | None = work.drawn.pop(key, None)
-        if drawn is None:
-            return
-        if drawn.own == UNSET:
-            work.done.add((drawn.plane, drawn.prompts))
-        else:
-            self.layers.remove({drawn.own})
-            work.starts.pop(drawn.own, None)
 
     def _aim(self) -> int:
         """The number of the object that a new click refines: the selected one, if it is on the shown slice."""
@@ -364,11 +390,3 @@ def _told(draft: Draft, names: Mapping[int, str], seconds: float) -> str:
     if draft.prediction is not None and draft.prediction.note:
         said.append(draft.prediction.note)
     return ". ".join(said)
-
-
-def _timer(parent: QObject, milliseconds: int, slot: Callable[[], None]) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    timer.timeout.connect(slot)
-    return timer

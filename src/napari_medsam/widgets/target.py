@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
 from napari_medsam.labelling import Findings, Labelled
-from napari_medsam.labels import ArrayLabels
+from napari_medsam.labels import ArrayLabels, values_of
+from napari_medsam.propagation.growth import Growth, Written
 from napari_medsam.session import Accepted, Session
 from napari_medsam.widgets.coordinates import insert_above
 from napari_medsam.widgets.layer_labels import (
@@ -33,6 +32,7 @@ class Target:
         self._viewer = viewer
         self._image = image
         self._session = session
+        self._at: tuple[float, ...] = ()
         self.layer: Any = None
 
     def choose(self, layer: Any) -> None:
@@ -108,6 +108,25 @@ class Target:
         finally:
             self.show_names()
 
+    def write_growth(self, growth: Growth) -> Written:
+        """Write what a run has found into the layer, which is made if there is none; see `Session.write_growth`.
+
+        Raises
+        ------
+        LabelsError
+            The labels have been moved or replaced, or cannot be written to.
+        """
+        self.check()
+        if self.layer is None:
+            self._make()
+        try:
+            written = self._session.write_growth(growth)
+        finally:
+            self.show_names()
+        if written.pixels:
+            self.layer.selected_label = max(written.pixels)  # so that the brush corrects the same object
+        return written
+
     def to_refine(self) -> int:
         """The object to refine: the one that accepts go to, else the one that the layer's brush paints.
 
@@ -129,8 +148,7 @@ class Target:
         """Name values that the brush has made on a slice; whether there were any."""
         if self.layer is None:
             return False
-        values = np.unique(self._session.labels.read(plane)).tolist()
-        new = [v for v in values if v > 0 and v not in self._session.names]
+        new = [v for v in values_of(self._session.labels.read(plane)) if v not in self._session.names]
         for value in new:
             self._session.rename(value, f"object {value}")
         return bool(new)
@@ -157,5 +175,9 @@ class Target:
         self._on_set_data()
 
     def _on_set_data(self, event: Any = None) -> None:
+        at, self._at = self._at, tuple(self._viewer.dims.point)
+        labels = self._session.labels
+        if at == self._at and isinstance(labels, LayerLabels):  # drawn again without a move: somebody has changed it
+            labels.doubt()
         if self.on_voxels is not None:
             self.on_voxels()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
 from napari_medsam.labels import LabelStore
 from napari_medsam.models import registry
+from napari_medsam.preparation import Readiness
 from napari_medsam.prompts import MaskPrompt, Prompts
+from napari_medsam.propagation.provenance import Kind
+from napari_medsam.propagation.stack import Stack
 from napari_medsam.session import Draft, Session
 from napari_medsam.widgets.collect import Drawn, own_key
+from napari_medsam.widgets.coordinates import layer_shape
 from napari_medsam.widgets.layer_image import image_of
 from napari_medsam.widgets.prompt_layers import Drawing
+from napari_medsam.widgets.reach import Reaches
 from napari_medsam.widgets.target import Target
 from napari_medsam.widgets.windows import WindowChoice
 
@@ -54,6 +60,15 @@ class Workspace:
     prompts: Drawing = field(default_factory=Drawing)
     """What was drawn in the plugin's layers when this was put aside."""
 
+    reaches: Reaches = field(default_factory=Reaches)
+    """How far runs may go."""
+
+    readiness: Readiness = field(default_factory=Readiness)
+    """Which slices are encoded, as far as that is known."""
+
+    destined: dict[int, int] = field(default_factory=dict)
+    """The object that prompts belong to which were copied on, by their number in the plugin's own layers."""
+
     starts: dict[int, Start] = field(default_factory=dict)
     """What proposals start from that refine an object, by their number in the plugin's own layers."""
 
@@ -64,8 +79,25 @@ class Workspace:
 
     @property
     def revised(self) -> dict[str, int]:
-        """The object that each refining proposal is for, by draft key; only starts give masks to what is drawn."""
-        return {d.key: self.starts[d.own].value for d in self.drawn.values() if d.prompts.mask is not None}
+        """The object whose pixels on its slice a proposal is to replace, by draft key; others are added to the target.
+
+        One that refines an object, one copied on for it, and one for the target where a run has found it.
+        """
+        found = {d.key: self._replaced_by(d) for d in self.drawn.values()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def require_place(self, layers: Collection[Any]) -> None:
+        """Make sure that what was found on the image can still be written; `layers` are those of the viewer.
+
+        Raises
+        ------
+        LabelsError
+            The image has another shape now, or it is gone and has no labels.
+        """
+        if layer_shape(self.layer) != self.session.image.grid.shape:
+            raise LabelsError("The image has another shape now.")
+        if self.layer not in layers and self.target.layer not in layers:
+            raise LabelsError("The image was removed, and it had no labels.")
 
     def with_starts(self, drawn: Mapping[str, Drawn]) -> dict[str, Drawn]:
         """What is drawn, together with the masks to start from."""
@@ -76,6 +108,20 @@ class Workspace:
             if marks.plane == start.plane:
                 together[key] = replace(marks, prompts=replace(marks.prompts, mask=start.mask))
         return together
+
+    def _replaced_by(self, drawn: Drawn) -> int | None:
+        if drawn.prompts.mask is not None:  # only starts give masks to what is drawn
+            return self.starts[drawn.own].value
+        if drawn.own in self.destined:
+            return self.destined[drawn.own]
+        target, shape = self.session.target, self.session.image.grid.shape
+        if target is not None:
+            for axis, _ in drawn.plane.index:
+                stack = Stack.through(drawn.plane, shape, axis)
+                known = self.session.reviewed(target, stack, dict(drawn.plane.index)[axis])
+                if known is not None and known.kind is Kind.GROWN:
+                    return target
+        return None
 
     def drop_lost_starts(self) -> bool:
         """Forget starts whose object has nothing on its slice now, or is in other labels; whether there were any."""
