@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
 from napari_medsam.masks import BoolArray
+from napari_medsam.shapes import bounds_of
 
 FIRST_DTYPE = np.uint16
 """New label arrays have this type; they grow when a value needs more."""
@@ -23,6 +26,30 @@ SIGNED_GROWTH = (np.int32, np.int64)
 
 MOST_COUNTED = 1 << 20
 """Values up to this are looked for with a table of all of them."""
+
+
+class Standing(Enum):
+    """Whether what was written is in the labels, by their undo history."""
+
+    DONE = auto()
+    UNDONE = auto()
+    UNKNOWN = auto()
+
+
+class Step(Protocol):
+    """A step of an undo history, to be asked again whenever it matters."""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it is done or undone at the moment; UNKNOWN where the history does not tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A step whose standing never changes."""
+
+    standing: Standing
 
 
 class LabelStore(Protocol):
@@ -58,6 +85,10 @@ class LabelStore(Protocol):
         LabelsError
             A value fits no type that the store can take.
         """
+        ...
+
+    def latest(self) -> Step:
+        """The last step that is done: the one that `undo` would take back. DONE for ever where there is none."""
         ...
 
     def highest(self) -> int:
@@ -118,6 +149,85 @@ def indices_of(plane: Plane, where: BoolArray) -> tuple[NDArray[np.intp], ...]:
     return tuple(at)
 
 
+class Packed:
+    """A mask in little memory: an eighth of a byte for each pixel of the box around it.
+
+    Parameters
+    ----------
+    mask : (rows, columns) bool array
+    """
+
+    def __init__(self, mask: BoolArray) -> None:
+        self.region = bounds_of(mask)
+        """The box around it, as slices of rows and columns."""
+        inner = mask[self.region]
+        self._shapes = mask.shape, inner.shape
+        self._bits = np.packbits(inner)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self._bits.nbytes
+
+    def inner(self) -> BoolArray:
+        """The mask within its region, a new array."""
+        shape = self._shapes[1]
+        return np.unpackbits(self._bits, count=math.prod(shape)).reshape(shape).astype(bool)
+
+    def mask(self) -> BoolArray:
+        """The mask, a new (rows, columns) array."""
+        out = np.zeros(self._shapes[0], dtype=bool)
+        out[self.region] = self.inner()
+        return out
+
+
+class _Change:
+    """Pixels of one slice that were given other values; many slices of them are held for undo.
+
+    Parameters
+    ----------
+    plane : Plane
+    where : (rows, columns) bool array
+        The pixels.
+    before, after : (k,) int arrays
+        Their values; a single one stands for all, where they are alike.
+    """
+
+    def __init__(self, plane: Plane, where: BoolArray, before: NDArray[Any], after: NDArray[Any]) -> None:
+        self._plane = plane
+        self._where = Packed(where)
+        self._before = _brief(before)
+        self._after = _brief(after)
+
+    def take_back(self, data: NDArray[Any]) -> None:
+        """Put into the labels of the volume what was there before."""
+        self._set(data, self._before)
+
+    def do(self, data: NDArray[Any]) -> None:
+        """Put the new values into the labels of the volume."""
+        self._set(data, self._after)
+
+    def _set(self, data: NDArray[Any], values: NDArray[Any]) -> None:
+        data[self._plane.key][self._where.region][self._where.inner()] = values
+
+
+def _brief(values: NDArray[Any]) -> NDArray[Any]:
+    """(k,) values with k > 0, or a single one where all are alike."""
+    return values[:1].copy() if (values == values[0]).all() else values
+
+
+class _Step:
+    """Changes that are done and undone together."""
+
+    def __init__(self, changes: list[_Change]) -> None:
+        self.changes = changes
+        self.standing = Standing.DONE
+
+
+START = Settled(Standing.DONE)
+"""What was there before the first step of a history."""
+
+
 class ArrayLabels:
     """A LabelStore over a numpy array, for use without a window.
 
@@ -176,9 +286,9 @@ class ArrayLabels:
             The value fits no type, or there is not enough memory for an array of that type.
         """
         dtype = grown_dtype(self._dtype, value)
-        at = indices_of(plane, where & (self.read(plane) != value))
-        if at[0].size:
-            self._keep([self._change(at, np.array(value), dtype)])
+        where = where & (self.read(plane) != value)
+        if where.any():
+            self._keep([self._change(plane, where, np.array([value]), dtype)])
 
     def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
         """Give whole slices new values, as one undo step together; see `LabelStore.put`.
@@ -188,15 +298,19 @@ class ArrayLabels:
         LabelsError
             A value fits no type, or there is not enough memory for an array of that type.
         """
-        step: _Step = []
+        changes: list[_Change] = []
         try:
             for plane, values in slices:
                 differs = values != self.read(plane)
                 if differs.any():
                     new = values[differs]
-                    step.append(self._change(indices_of(plane, differs), new, dtype_for(self._dtype, new)))
+                    changes.append(self._change(plane, differs, new, dtype_for(self._dtype, new)))
         finally:
-            self._keep(step)
+            self._keep(changes)
+
+    def latest(self) -> Step:
+        """The last step that is done: the one that `undo` would take back. DONE for ever where there is none."""
+        return self._done[-1] if self._done else START
 
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none."""
@@ -206,29 +320,31 @@ class ArrayLabels:
         """Take back the last step; nothing when there is none."""
         if self._done:
             step = self._done.pop()
-            for at, before, _ in reversed(step):
-                self.data[at] = before
+            for change in reversed(step.changes):
+                change.take_back(self.data)
+            step.standing = Standing.UNDONE
             self._undone.append(step)
 
     def redo(self) -> None:
         """Do the last undone step again; nothing when there is none."""
         if self._undone:
             step = self._undone.pop()
-            for at, _, after in step:
-                self.data[at] = after
+            for change in step.changes:
+                change.do(self.data)
+            step.standing = Standing.DONE
             self._done.append(step)
 
-    def _change(self, at: _Indices, after: NDArray[Any], dtype: np.dtype[Any]) -> _Change:
-        """Set the voxels `at`, in an array that is of `dtype` from now on."""
-        data = self._as(dtype)
-        before = data[at]
-        data[at] = after
-        return at, before, after
+    def _change(self, plane: Plane, where: BoolArray, values: NDArray[Any], dtype: np.dtype[Any]) -> _Change:
+        """Give the pixels `where` of a slice `values`, (k,) or (1,), in an array that is of `dtype` from now on."""
+        pixels = self._as(dtype)[plane.key]
+        before, after = pixels[where], values.astype(dtype)
+        pixels[where] = after
+        return _Change(plane, where, before, after)
 
-    def _keep(self, step: _Step) -> None:
+    def _keep(self, changes: list[_Change]) -> None:
         """What can be undone next; nothing when nothing was changed."""
-        if step:
-            self._done.append(step)
+        if changes:
+            self._done.append(_Step(changes))
             self._undone.clear()
 
     @property
@@ -247,9 +363,3 @@ class ArrayLabels:
                 "image, or choose labels on disk (zarr)."
             ) from error
         return self._data
-
-
-_Indices = tuple[NDArray[np.intp], ...]
-_Change = tuple[_Indices, NDArray[Any], NDArray[Any]]
-"""Where voxels were changed, and what was there before and after."""
-_Step = list[_Change]

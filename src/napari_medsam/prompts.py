@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -203,24 +203,47 @@ class Line:
         return Line(long, short)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """What a model's decoder said before it was made a mask: finer to start from, but for that model alone.
+
+    Parameters
+    ----------
+    model : str
+        Digest of the model.
+    shape : (int, int)
+        Rows and columns of the plane.
+    values : (m, m) float32 array
+        On the decoder's own grid.
+    """
+
+    model: str
+    shape: tuple[int, int]
+    values: NDArray[np.float32] = field(repr=False)
+
+
 class MaskPrompt:
     """A mask to start from: what the object is so far, by an earlier answer, the brush or another tool.
 
-    Equal to another of the same pixels. The array is copied and cannot be written to.
+    Equal to another of the same pixels and logits. The array is copied and cannot be written to.
 
     Parameters
     ----------
     pixels : (rows, columns) bool array
         On the grid of the whole plane.
+    logits : Logits, optional
+        Those that the mask was made of; None where it comes from elsewhere. Other models see the pixels.
     """
 
-    def __init__(self, pixels: ArrayLike) -> None:
+    def __init__(self, pixels: ArrayLike, logits: Logits | None = None) -> None:
         held = np.array(pixels, dtype=bool)
         if held.ndim != 2 or not held.any():
             raise PromptError("A mask prompt needs the pixels of one plane, with some of them on the object.")
         held.flags.writeable = False
         self.pixels: NDArray[np.bool_] = held
-        self._key = (held.shape, np.packbits(held).tobytes())
+        self.logits = logits
+        said = None if logits is None else (logits.model, logits.values.tobytes())
+        self._key = (held.shape, np.packbits(held).tobytes(), said)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MaskPrompt) and self._key == other._key

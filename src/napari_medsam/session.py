@@ -6,8 +6,9 @@ the results of a run through a stack until they are written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from napari_medsam.labels import ArrayLabels, LabelStore
 from napari_medsam.masks import BoolArray, Overlap, paintable, revised
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.objects import ObjectNames
+from napari_medsam.propagation.bystanders import Bystanders
 from napari_medsam.propagation.gathering import NEW
 from napari_medsam.propagation.growth import Growth, Written
 from napari_medsam.propagation.plan import Way
@@ -32,7 +34,7 @@ from napari_medsam.propagation.recording import Recording, require_labels, value
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.stopping import StopRules
 from napari_medsam.propagation.subject import Span
-from napari_medsam.propagation.tidying import Tidied, entries, steps, tidied
+from napari_medsam.propagation.tidying import Tidied, steps, tidied
 from napari_medsam.shapes import CleanUp
 
 __all__ = ["Accepted", "Draft", "Session"]
@@ -174,7 +176,7 @@ class Session(Drafts):
                     pixels[int(value)] += int(count)
                 yield plane, after
 
-        self.labels.put(noted())
+        self._put(noted())
         return Labelled(len(findings), {value: count for value, count in pixels.items() if count})
 
     # -- following ---------------------------------------------------------------------------------------------
@@ -266,8 +268,9 @@ class Session(Drafts):
         require_labels(growth, self.labels)
         recording = Recording(growth, self.labels, values_for(growth, self._accepted, self.next_value()))
         if growth.writes:
+            own = [(value, growth.plan.stack) for value, _ in recording.objects]
             try:
-                self.labels.put(recording.steps(self.overlap))
+                self._put(recording.steps(self.overlap), own)
             finally:
                 self._note(recording)
         return recording.written
@@ -311,10 +314,8 @@ class Session(Drafts):
         LabelsError
             The object has changed since.
         """
-        look, trail = self._scene.look(shown.value, shown.stack), self._scene.trail(shown.value, shown.stack)
-        shown.require_unchanged(look)
-        self.labels.put(steps(shown, self.labels))
-        self._provenance.note(shown.value, shown.stack, entries(shown, trail, look), look)
+        shown.require_unchanged(self._scene.look(shown.value, shown.stack))
+        self._put(steps(shown, self.labels))
 
     def next_value(self) -> int:
         """The value of the next new object: one above all that are in use or named."""
@@ -355,20 +356,19 @@ class Session(Drafts):
         """The object that each proposal belongs to; NEW: to none yet."""
         return {draft.key: draft.revises or self.target or NEW for draft in self.drafts.values()}
 
+    def _put(self, slices: Iterable[tuple[Plane, NDArray[Any]]], own: Collection[tuple[int, Stack]] = ()) -> None:
+        """Write slices as one undo step; what runs have grown of objects but `own` stays so where it is changed."""
+        others = Bystanders(self._scene, own)
+        try:
+            self.labels.put(others.watch(slices))
+        finally:
+            others.note()
+
     def _note(self, recording: Recording) -> None:
         """Bring names, provenance and proposals in step with what was written."""
-        stack = recording.growth.plan.stack
-        for value, each in recording.objects:
-            if value not in self.names and not each.before:
-                self._provenance.forget(value)
-            for plane in recording.planes(value):
-                if each.before:
-                    self._objects.extend(value, each.name, plane)
-                else:
-                    self._objects.add(value, each.name, plane)
-            self._provenance.note(value, stack, recording.entries[value], self._scene.look(value, stack))
-            if each.value == NEW and each.name == self.new_name and recording.planes(value):
-                self.new_name = ""
+        recording.remember(self._objects, self._scene)
+        if self.new_name in recording.names:
+            self.new_name = ""
         for key in recording.settle(self.drafts):
             del self.drafts[key]
 
@@ -379,7 +379,10 @@ class Session(Drafts):
         where = paintable(before, mask, value, self.overlap)
         if not where.any():
             refuse_hidden(before[mask], value, self.names)
+        others = Bystanders(self._scene, self._provenance.stacks_of(value))
+        others.look(plane, np.where(where, 0, before))
         self.labels.write(plane, where, value)
+        others.note()
         (self._objects.make if self.target is None else self._objects.extend)(value, self.new_name, plane)
         self.new_name = ""
         return int(np.count_nonzero(where)), value
@@ -390,6 +393,6 @@ class Session(Drafts):
         after = revised(before, mask, draft.revises, self.overlap)
         if not (after == draft.revises).any():
             refuse_hidden(before[mask], draft.revises, self.names)
-        self.labels.put([(draft.plane, after)])
+        self._put([(draft.plane, after)], self._provenance.stacks_of(draft.revises))
         self._objects.extend(draft.revises, "", draft.plane)
         return int(np.count_nonzero(after != before)), draft.revises

@@ -7,7 +7,7 @@ image, its object is taken to go on beyond it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -182,7 +182,8 @@ def smoothed(mask: BoolArray, radius: float, spacing: Sequence[float]) -> BoolAr
 
     Each separate part is smoothed by itself and keeps its own volume (but for voxels that are equally near, and those
     where two parts now meet), so a thin vessel or a small part does not vanish; `remove_small` is there for that. What
-    is thinner than `radius` and sticks out of a larger part is rounded off.
+    is thinner than `radius` and sticks out of a larger part is rounded off. For a part that is itself smaller than the
+    radius, its longest side is the radius: there is no detail beyond that.
 
     Parameters
     ----------
@@ -200,14 +201,13 @@ def smoothed(mask: BoolArray, radius: float, spacing: Sequence[float]) -> BoolAr
     """
     _check(mask, spacing)
     _check_amount(radius)
-    sigma = [radius / HALF_WIDTH / step for step in spacing]
-    margin = [int(np.ceil(TRUNCATE * s)) + 1 for s in sigma]
     out = np.zeros_like(mask)
     whole = bounds_of(mask)
     labels, count = ndimage.label(mask[whole], structure=_structure(mask.ndim, Touch.CORNERS))
     for number, found in enumerate(ndimage.find_objects(labels) if count else (), start=1):
         at = tuple(slice(w.start + f.start, w.start + f.stop) for w, f in zip(whole, found, strict=True))
-        near = _grown(at, margin, mask.shape)
+        sigma = [min(radius, _longest(at, spacing)) / HALF_WIDTH / step for step in spacing]
+        near = _grown(at, [int(np.ceil(TRUNCATE * s)) + 1 for s in sigma], mask.shape)
         part = np.zeros([s.stop - s.start for s in near], dtype=np.float32)
         part[tuple(slice(a.start - n.start, a.stop - n.start) for a, n in zip(at, near, strict=True))] = (
             labels[found] == number
@@ -264,6 +264,15 @@ class CleanUp:
             return "mm"
         return "mm3" if self.axis is None else "mm2"
 
+    def check(self, shape: Sequence[int], spacing: Sequence[float]) -> None:
+        """Raise GeometryError or LabelsError unless it can be done in a volume of `shape` with voxels of `spacing`."""
+        if self.axis is not None and not 0 <= self.axis < len(shape):
+            raise GeometryError(f"A volume of {len(shape)} axes has no axis {self.axis} to go along.")
+        longest = max(n * step for a, (n, step) in enumerate(zip(shape, spacing, strict=True)) if a != self.axis)
+        if self.operation is Operation.SMOOTH and self.amount > longest:
+            what = f"A radius of {self.amount:g} mm is larger than the image, which is {longest:g} mm long"
+            raise LabelsError(f"{what}. Give a radius of a few voxels.")
+
     def __call__(self, mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
         """The mask after the operation on all axes together."""
         match self.operation:
@@ -285,13 +294,7 @@ class Cleaned(NamedTuple):
 
 
 def apply(cleanup: CleanUp, mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
-    """The mask of an object after one operation; a new array of the same shape.
-
-    Raises
-    ------
-    GeometryError
-        The spacing does not fit, or there is no such axis.
-    """
+    """The mask of an object after one operation; a new array of the same shape. Errors are those of `apply_near`."""
     region, changed = apply_near(cleanup, mask, spacing)
     out = np.zeros_like(mask)
     out[region] = changed
@@ -305,17 +308,22 @@ def apply_near(cleanup: CleanUp, mask: BoolArray, spacing: Sequence[float]) -> C
     ------
     GeometryError
         The spacing does not fit, or there is no such axis.
+    LabelsError
+        The radius is larger than the volume.
     """
     _check(mask, spacing)
-    if cleanup.axis is not None and not 0 <= cleanup.axis < mask.ndim:
-        raise GeometryError(f"A volume of {mask.ndim} axes has no axis {cleanup.axis} to go along.")
-    reach = cleanup.amount / HALF_WIDTH * TRUNCATE if cleanup.operation is Operation.SMOOTH else 0.0
-    region = _grown(bounds_of(mask), [int(np.ceil(reach / step)) + 2 for step in spacing], mask.shape)
+    cleanup.check(mask.shape, spacing)
+    held = bounds_of(mask)
+    radius = min(cleanup.amount, _longest(held, spacing)) if cleanup.operation is Operation.SMOOTH else 0.0
+    reach = radius / HALF_WIDTH * TRUNCATE
+    region = _grown(held, [int(np.ceil(reach / step)) + 2 for step in spacing], mask.shape)
     near = mask[region]
     if cleanup.axis is None or not near.size:
         return Cleaned(region, cleanup(near, spacing) if near.size else np.array(near))
     within = [step for a, step in enumerate(spacing) if a != cleanup.axis]
-    return Cleaned(region, np.stack([cleanup(m, within) for m in _slices(near, cleanup.axis)], axis=cleanup.axis))
+    return Cleaned(
+        region, np.stack([cleanup(m, within) for m in np.moveaxis(near, cleanup.axis, 0)], axis=cleanup.axis)
+    )
 
 
 def bounds_of(mask: BoolArray) -> Region:
@@ -365,16 +373,17 @@ def _structure(ndim: int, touch: Touch) -> BoolArray:
     return np.asarray(ndimage.generate_binary_structure(ndim, 1 if touch is Touch.FACES else ndim))
 
 
+def _longest(region: Region, spacing: Sequence[float]) -> float:
+    """The longest side of a block, in mm."""
+    return float(max((s.stop - s.start) * step for s, step in zip(region, spacing, strict=True)))
+
+
 def _grown(region: Region, margin: Sequence[int], shape: tuple[int, ...]) -> Region:
     """The block with a margin on all sides, inside the volume; one of no voxels stays so."""
     if any(s.start == s.stop for s in region):
         return region
     grown = zip(region, margin, shape, strict=True)
     return tuple(slice(max(s.start - m, 0), min(s.stop + m, size)) for s, m, size in grown)
-
-
-def _slices(mask: BoolArray, axis: int) -> Iterator[BoolArray]:
-    return iter(np.moveaxis(mask, axis, 0))
 
 
 def _check(mask: BoolArray, spacing: Sequence[float]) -> None:

@@ -419,6 +419,15 @@ def test_a_target_that_cannot_be_written_is_explained(call, ct, tmp_path) -> Non
     refused(call(*words, tmp_path / f"{'x' * 300}.nii.gz"), "shorter")
 
 
+def test_an_interrupt_is_no_traceback(call, ct, tmp_path, monkeypatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_medsam.cli.segment.read_image", interrupted)
+    done = call("segment", ct, "--box", "4,10,10,20,30", "-o", tmp_path / "out.nii.gz")
+    assert done == (130, "", "napari-medsam: Interrupted.\n")
+
+
 def test_the_image_itself_is_refused_as_the_output(call, tmp_path) -> None:
     """Its voxels would be lost."""
     source = saved(tmp_path)
@@ -426,6 +435,24 @@ def test_the_image_itself_is_refused_as_the_output(call, tmp_path) -> None:
     done = call("segment", source, "--box", "4,10,10,20,30", "-o", source)
     assert source.read_bytes() == before
     refused(done, source.name)
+
+
+def test_a_series_is_segmented_frame_by_frame_from_the_prompts_of_one(call, tmp_path, prompts) -> None:
+    """Two boxes and the same on the next frames, each still of its own object."""
+    frames = np.zeros((4, 3, 20, 24), np.int16)
+    for t in range(4):
+        frames[t, 1, 4:12, 5 + t : 12 + t] = 200
+        frames[t, 1, 14:18, 5:12] = 200
+    np.save(tmp_path / "series.npy", frames)
+    objects = [{"slice": [0, 1], "box": [3, 4, 13, 17], "name": "a"}, {"slice": [0, 1], "box": [13, 4, 19, 13]}]
+    words = ("segment", tmp_path / "series.npy", "--boxes", prompts(objects), "--window", "0,200")
+    done = call(*words, "--model", "contour", "--frames", 2, "-o", tmp_path / "out.nii.gz")
+    assert (done.status, done.err) == (0, "")
+    found = np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj).transpose(3, 2, 1, 0)
+    assert [[bool((found[t] == value).any()) for t in range(4)] for value in (1, 2)] == [[True] * 3 + [False]] * 2
+    assert np.array_equal(found[2, 1] == 1, (frames[2, 1] > 0) & (np.arange(20) < 13)[:, None])
+    assert read_names(tmp_path / "out.nii.gz")[1] == "a"
+    refused(call(*words, "--frames", 9, "-o", tmp_path / "out.nii.gz"), "no frame 4")
 
 
 def test_a_failed_run_leaves_the_old_labels_whole(segment, tmp_path) -> None:

@@ -18,6 +18,8 @@ from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
 from napari_medsam.io import read_image, read_labels, read_names, write_labels
 from napari_medsam.phantom import LIVER
+from napari_medsam.propagation.prompting import Feed, Prompting
+from napari_medsam.session import Session
 
 from .following import HOW, STACK, WIDE, WINDOW, BrightFake, box_of, truth, volume
 from .test_cli import TRUTH, Outcome, commas, dice, saved
@@ -112,6 +114,20 @@ def test_a_range_in_any_order_and_a_stop_are_both_inclusive(propagate, bright, t
     assert np.array_equal(labels_in(tmp_path) == 1, expected)
 
 
+def test_what_each_slice_is_asked_with_can_be_chosen(propagate, bright, monkeypatch) -> None:
+    asked: list[Prompting] = []
+
+    def seen(image: Image, tasks: Any, *, prompting: Prompting, **more: Any) -> Any:
+        asked.append(prompting)
+        return following(image, tasks, prompting=prompting, **more)
+
+    following = api.propagate_image
+    monkeypatch.setattr(api, "propagate_image", seen)
+    assert propagate("--box", box(1, 4), *BRIGHT, image=bright).status == 0
+    assert propagate("--box", box(1, 4), *BRIGHT, "--prompt", "points", "--no-motion", image=bright).status == 0
+    assert asked == [Prompting(margin=2.0), Prompting(Feed.BOX_AND_POINTS, 2.0, motion=False)]
+
+
 def test_a_3d_box_is_the_range_of_its_object(propagate, bright, tmp_path) -> None:
     flat = box_of(1, STACK.plane(4)).box
     assert flat is not None
@@ -121,6 +137,25 @@ def test_a_3d_box_is_the_range_of_its_object(propagate, bright, tmp_path) -> Non
     expected = truth() == 1
     expected[[0, 1, 2, 7, 8]] = False
     assert np.array_equal(labels_in(tmp_path) == 1, expected)
+
+
+def solid_box(first: int, last: int) -> str:
+    """`--box3d` of the L from a slice to another."""
+    flat = box_of(1, STACK.plane(4)).box
+    assert flat is not None
+    return commas(first, flat.row0, flat.column0, last, flat.row1, flat.column1)
+
+
+def test_a_3d_box_and_a_span_are_cut_to_the_range(propagate, bright, tmp_path) -> None:
+    """Of slices 3 to 6 and 5 to 8; the middle of 3 to 6 is outside."""
+    done = propagate("--box3d", solid_box(3, 6), "--from", 5, "--to", 8, *BRIGHT, image=bright)
+    assert (done.status, done.err) == (0, "")
+    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [5, 6]
+    entry = {"slice": 4, "box": [1, 2, 9, 8], "span": [3, 6]}
+    (tmp_path / "p.json").write_text(json.dumps([entry]))
+    done = propagate("--boxes", tmp_path / "p.json", "--to", 5, *BRIGHT, image=bright)
+    assert (done.status, done.err) == (0, "")
+    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [3, 4, 5]
 
 
 def test_a_line_across_a_lesion_is_enough(propagate, bright, tmp_path) -> None:
@@ -223,6 +258,116 @@ def test_ctrl_c_writes_what_is_done_and_says_so(propagate, bright, tmp_path, mon
     assert [z for z in range(9) if found[z].any()] == [4, 5, 6, 7]
 
 
+def test_ctrl_c_twice_leaves_the_slice_in_hand_and_writes_what_is_done(
+    propagate, bright, tmp_path, monkeypatch
+) -> None:
+    class Interrupted(BrightFake):
+        def encode(self, plane):
+            if self.encoded == 3:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            return super().encode(plane)
+
+    monkeypatch.setattr("napari_medsam.cli.propagate.model_of", lambda *_: Interrupted())
+    done = propagate("--box", box(1, 4), *BRIGHT, image=bright)
+    assert done.status == 1
+    assert "Stopped. What was found before is written." in done.err
+    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [4, 5, 6]
+
+
+@pytest.mark.parametrize(("presses", "status"), [(2, 1), (3, 130)])
+def test_once_the_slices_are_left_ctrl_c_must_be_pressed_twice_more_to_lose_them(
+    propagate, bright, tmp_path, monkeypatch, presses: int, status: int
+) -> None:
+    class Interrupted(BrightFake):
+        def encode(self, plane):
+            if self.encoded == 3:
+                signal.raise_signal(signal.SIGINT)
+            return super().encode(plane)
+
+    def late(self: Any, growth: Any) -> Any:
+        for _ in range(presses - 1):
+            signal.raise_signal(signal.SIGINT)
+        return write(self, growth)
+
+    write = Session.write_growth
+    monkeypatch.setattr("napari_medsam.cli.propagate.model_of", lambda *_: Interrupted())
+    monkeypatch.setattr(Session, "write_growth", late)
+    done = propagate("--box", box(1, 4), *BRIGHT, image=bright)
+    assert done.status == status
+    assert (tmp_path / "out.nii.gz").exists() == (status == 1)
+    assert (
+        done.err.splitlines()[-1]
+        == {
+            1: "napari-medsam: Stopped. What was found before is written.",
+            130: "napari-medsam: Interrupted.",
+        }[status]
+    )
+
+
+def test_ctrl_c_before_the_run_is_no_traceback(propagate, bright, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("napari_medsam.cli.propagate.model_of", interrupted)
+    done = propagate("--box", box(1, 4), image=bright)
+    assert (done.status, done.err) == (130, "napari-medsam: Interrupted.\n")
+
+
+def test_an_object_that_could_not_be_written_is_not_reported_as_found(propagate, bright, tmp_path) -> None:
+    full = tmp_path / "full.nii.gz"
+    write_labels(full, np.full(volume().shape, 9), grid=read_image(bright).grid, names={9: "all"})
+    words = ("--labels", full, "--object", "x", "--box", box(1, 4), *BRIGHT)
+    done = propagate(*words, image=bright)
+    assert (done.status, done.out) == (1, "")
+    assert "'x' was found on slices 1 to 7" in done.err
+    assert "other objects (all)" in done.err
+    assert not (tmp_path / "out.nii.gz").exists()
+    assert propagate(*words, "--overwrite", image=bright).status == 0
+    part = np.zeros(volume().shape, dtype=np.uint8)
+    part[5:] = 9
+    write_labels(full, part, grid=read_image(bright).grid)
+    done = propagate(*words, "--report", tmp_path / "r.json", image=bright)
+    assert (done.status, done.err) == (0, "")
+    assert "slices 1 to 4" in done.out
+    assert "note: 'x' was found on slices 5 to 7, where every pixel" in done.out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [s["position"] for s in report["slices"]] == [1, 2, 3, 4]
+    assert [s["position"] for s in report["hidden"]] == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        (("--labels", "out.nii.gz", "--label", "1"), "out.nii.gz"),
+        (("--box", "4,1,2,9,8", "--labels", "out.nii.gz"), "out.nii.gz"),
+        (("--box", "4,1,2,9,8", "--report", "bright.nii.gz"), "bright.nii.gz"),
+        (("--box", "4,1,2,9,8", "--labels", "out.nii.gz", "-o", "new", "--report", "out.nii.gz"), "out.nii.gz"),
+        (("--boxes", "p.json", "--report", "p.json"), "p.json"),
+        (("--box", "4,1,2,9,8", "--report", "sub/../fresh.nii.gz", "-o", "fresh"), "fresh.nii.gz"),
+    ],
+)
+def test_no_file_that_is_read_or_just_written_is_written_over(
+    bright, tmp_path, monkeypatch, capsys, words, lost: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    write_labels("out.nii.gz", truth(), grid=read_image(bright).grid)
+    (tmp_path / "p.json").write_text(json.dumps([{"slice": 4, "box": [1, 2, 9, 8]}]))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert main(["propagate", str(bright), "-o", "out.nii.gz", *words]) == 1
+    err = capsys.readouterr().err
+    assert lost in err
+    assert "Choose another" in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_prompt_file_with_something_unknown_is_told_of_all_that_there_may_be(propagate, bright, tmp_path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps([{"slice": 4, "boxx": [1, 2, 9, 8]}]))
+    done = propagate("--boxes", tmp_path / "p.json", image=bright)
+    assert "may hold box, label, line, name, points, slice, span, strokes, view, nothing else" in done.err
+
+
 def test_an_error_half_way_keeps_what_is_done(propagate, bright, tmp_path, monkeypatch) -> None:
     class Short(BrightFake):
         def encode(self, plane):
@@ -267,6 +412,9 @@ def test_an_object_is_followed_through_time(propagate, bright, tmp_path) -> None
         (("--line", "4,1,1,9"), "takes 5 or 9 numbers"),
         (("--box3d", "1,1,9,9,9"), "takes 6 numbers"),
         (("--box3d", "1,1,1,30,9,9"), "Slice 30 is outside"),
+        (("--box3d", "30,1,1,1,9,9"), "Slice 30 is outside"),
+        (("--box3d", "3,1,1,5,9,9", "--from", "6"), "ranges 3 to 5 and 6 to 8 have no slice in common"),
+        (("--box", "4,1,1,9,9", "--clean-up", "smooth=1e6"), "larger than the image"),
         (("--label", "3"), "object 3"),
         (("--label", "0"), "background"),
         (("--box", "4,1,1,9,9", "--way", "memory"), "has no memory"),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
+from napari_medsam.geometry import Plane
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
 from napari_medsam.models.base import Direction
+from napari_medsam.propagation.bystanders import touched
 from napari_medsam.propagation.gathering import Followed
-from napari_medsam.propagation.growth import Growth, Packed
+from napari_medsam.propagation.growth import Growth
 from napari_medsam.propagation.plan import Ended, Grown
 from napari_medsam.propagation.provenance import EMPTY, Entry, Kind, Provenance, digest
+from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.why import Why
+from napari_medsam.shapes import bounds_of
 
 from .following import HOW, SHAPE, STACK, document, propose
 
@@ -38,18 +43,6 @@ def planned(*positions: int) -> Growth:
 
 def found(position: int, pixels: np.ndarray, score: float = 0.5, number: int = 1) -> Grown:
     return Grown(number, position, pixels, score, 4, Direction.UP, "")
-
-
-@settings(max_examples=50, deadline=None)
-@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 11))))
-def test_a_mask_is_packed_without_loss(pixels: np.ndarray) -> None:
-    assert np.array_equal(Packed(pixels).mask(), pixels)
-
-
-def test_a_small_object_on_a_large_slice_takes_little_memory() -> None:
-    pixels = np.zeros((512, 512), dtype=bool)
-    pixels[100:140, 200:260] = True
-    assert Packed(pixels).nbytes == 40 * 60 / 8
 
 
 def test_results_are_given_back_by_slice_and_number() -> None:
@@ -155,3 +148,24 @@ def test_objects_and_stacks_are_told_apart() -> None:
     assert letters(provenance, now) == "...k....."
     provenance.forget(2)
     assert provenance.trail(2, STACK, now.__getitem__).entry(3) is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_the_slices_of_a_stack_that_a_write_touches_are_those_with_its_voxels(data: st.DataObject) -> None:
+    """(time, z, row, column), stacks through time and depth from any side."""
+    shape = (2, 3, 4, 5)
+    axes = data.draw(st.lists(st.sampled_from(list(itertools.combinations(range(4), 2))), min_size=2, max_size=2))
+    places = [data.draw(st.tuples(*(st.integers(0, n - 1) for n in shape))) for _ in axes]
+    written, other = (
+        Plane(pair, tuple((axis, at) for axis, at in enumerate(place) if axis not in pair))
+        for pair, place in zip(axes, places, strict=True)
+    )
+    stack = Stack.through(other, shape, data.draw(st.sampled_from([axis for axis, _ in other.index])))
+    rows, columns = (data.draw(st.integers(0, n - 1)) for n in written.shape_in(shape))
+    region = slice(rows, rows + 2), slice(columns, columns + 1)
+    voxels = np.zeros(shape, dtype=bool)
+    voxels[written.key][region] = True
+    region = bounds_of(voxels[written.key])
+    expected = [at for at in range(stack.size) if voxels[stack.plane(at).key].any()]
+    assert list(touched(stack, written, region)) == expected

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from napari_medsam.errors import GeometryError, LabelsError
 from napari_medsam.geometry import Plane
-from napari_medsam.labels import ArrayLabels, grown_dtype, indices_of
+from napari_medsam.labels import ArrayLabels, Packed, Standing, grown_dtype, indices_of
 
 from .fakes import SHAPE, axial
 
@@ -235,6 +235,92 @@ def test_growing_does_not_turn_a_negative_label_into_a_large_one() -> None:
     except LabelsError:
         return
     assert labels.data[3, 5, 7] == -1
+
+
+# -- steps, and the memory that they take ----------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 11))))
+def test_a_mask_is_packed_without_loss(pixels: np.ndarray) -> None:
+    assert np.array_equal(Packed(pixels).mask(), pixels)
+
+
+def test_a_small_object_on_a_large_slice_takes_little_memory() -> None:
+    pixels = np.zeros((512, 512), dtype=bool)
+    pixels[100:140, 200:260] = True
+    assert Packed(pixels).nbytes == 40 * 60 / 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_undo_and_redo_are_exact_whatever_was_there_and_comes(data: st.DataObject) -> None:
+    """One value or many, before and after; some slices cross; the type grows on the way."""
+    before = data.draw(hnp.arrays(np.uint8, (5, 6, 4), elements=st.sampled_from([0, 3]) | st.integers(0, 255)))
+    labels = ArrayLabels(before.copy())
+    states = [before.astype(np.int64)]
+    for _ in range(data.draw(st.integers(1, 3))):
+        after = states[-1].copy()
+        slices = []
+        for axis, i in data.draw(st.lists(st.sampled_from([(0, 2), (0, 3), (1, 5), (2, 0)]), min_size=1, max_size=3)):
+            plane = Plane.across(axis, i)
+            block = after[plane.key].copy()
+            ends = [data.draw(st.tuples(st.integers(0, n), st.integers(0, n))) for n in block.shape]
+            where = tuple(slice(min(pair), max(pair)) for pair in ends)
+            values = data.draw(st.just(7) | hnp.arrays(np.int64, block[where].shape, elements=st.integers(0, 70_000)))
+            block[where] = values
+            slices.append((plane, block))
+            after[plane.key] = block
+        labels.put(slices)
+        if not np.array_equal(after, states[-1]):
+            states.append(after)
+    for state in states[-2::-1]:
+        labels.undo()
+        assert np.array_equal(labels.data, state)
+    for state in states[1:]:
+        labels.redo()
+        assert np.array_equal(labels.data, state)
+
+
+def test_a_step_through_large_slices_is_kept_in_little_memory() -> None:
+    labels = ArrayLabels(np.zeros((20, 512, 512), dtype=np.uint16))
+    after = np.zeros((512, 512), dtype=np.int64)
+    after[100:300, 150:350] = 4
+    tracemalloc.start()
+    labels.put((axial(z), after) for z in range(20))
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 20 * 7_000, "a bit for each of 40,000 pixels"
+    labels.undo()
+    assert not labels.data.any()
+
+
+def test_a_step_knows_whether_it_is_done() -> None:
+    labels = ArrayLabels.empty(SHAPE)
+    nothing = labels.latest()
+    ones = np.ones((6, 8), dtype=int)
+    labels.put([(axial(0), ones)])
+    first = labels.latest()
+    labels.write(axial(1), ones > 0, 5)
+    second = labels.latest()
+
+    def standing() -> list[Standing]:
+        return [nothing.standing, first.standing, second.standing]
+
+    done, undone = Standing.DONE, Standing.UNDONE
+    assert standing() == [done, done, done]
+    labels.undo()
+    labels.undo()
+    assert standing() == [done, undone, undone]
+    assert labels.latest() is nothing
+    labels.redo()
+    assert standing() == [done, done, undone]
+    assert labels.latest() is first
+    labels.write(axial(2), ones > 0, 5)
+    labels.redo()
+    assert standing() == [done, done, undone], "what was drawn over cannot come back"
+    labels.put([(axial(0), labels.read(axial(0)))])
+    assert labels.latest() not in (first, second), "the one before, for nothing was changed"
 
 
 def test_what_is_read_is_a_copy() -> None:

@@ -16,10 +16,10 @@ from napari_medsam.errors import GeometryError, ImageError, MemoryShortError, Mo
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.intensity import Window, to_uint8
 from napari_medsam.models import registry
-from napari_medsam.models.base import Direction, Embedding
+from napari_medsam.models.base import Direction, Embedding, Prediction
 from napari_medsam.models.contour import Contour
 from napari_medsam.phantom import ct_phantom
-from napari_medsam.prompts import Box, MaskPrompt, Point, Prompts
+from napari_medsam.prompts import Box, Logits, MaskPrompt, Point, Prompts
 from napari_medsam.propagation.plan import Ended, Grown, Passed, Plan, Way, steps_of
 from napari_medsam.propagation.prompting import Feed, Prompting
 from napari_medsam.propagation.stack import Stack
@@ -289,6 +289,44 @@ def test_a_mask_prompt_starts_from_the_mask_before() -> None:
     assert all((data[0] > 128)[~mask].sum() == 0 for mask in found.values())
 
 
+class RoundsFake(BrightFake):
+    """Its logits are the number of the call; `heard` are the numbers that masks came with, 0 for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[int] = []
+
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
+        known = None if prompts.mask is None else prompts.mask.logits
+        self.heard.append(0 if known is None else int(known.values.item()))
+        found = super().decode(embedding, replace(prompts, mask=None))
+        logits = Logits(self.spec.digest, embedding.shape, np.array([[len(self.heard)]], np.float32))
+        return replace(found, logits=(logits,))
+
+
+@pytest.mark.parametrize(
+    ("prompting", "heard"),
+    [
+        # the key, then three slices up from it, then three down from it
+        (Prompting(Feed.MASK, motion=False), [0, 1, 2, 3, 1, 5, 6]),
+        (Prompting(Feed.MASK), [0] * 7),
+        (Prompting(motion=False), [0] * 7),
+    ],
+)
+def test_a_mask_that_is_handed_on_where_it_was_takes_its_logits_along(prompting: Prompting, heard: list[int]) -> None:
+    model = RoundsFake()
+    assert len(grown(run(plan(volume(7), [key(3)], rules=NONE, prompting=prompting), model))) == 7
+    assert model.heard == heard
+
+
+def test_a_certain_mask_has_no_logits_and_each_object_its_own() -> None:
+    data, model = volume(4), RoundsFake()
+    subjects = (Subject(1, (certain(0, data),), Span(0, 3)), Subject(2, (key(1),), Span(1, 3)))
+    run(of_subjects(data, subjects, Way.SLICES, rules=NONE, prompting=Prompting(Feed.MASK, motion=False)), model)
+    # the key of 2; slice 1 of 1; slice 2 of both; slice 3 of both
+    assert model.heard == [0, 0, 2, 1, 3, 4]
+
+
 # -- what is read and encoded ----------------------------------------------------------------------------------
 
 
@@ -341,6 +379,14 @@ def test_a_model_that_gains_from_it_encodes_slices_ahead_together_and_finds_the_
     if room:
         assert model.encoded == 9
         assert len(lazy.reads) == (10 if way is Way.MEMORY else 9)  # each memory looks at the key slice
+
+
+def test_slices_whose_mask_is_certain_are_not_encoded_ahead_for_nothing() -> None:
+    data, model = volume(9), BatchFake()
+    keys = [key(1), *(certain(z, data) for z in (3, 4, 5)), key(7)]
+    assert sorted(grown(run(plan(data, keys, rules=NONE), model))) == [0, 1, 2, 6, 7, 8]
+    assert model.encoded == 6
+    assert model.batches[0] == 2, "both that are asked for, together"
 
 
 def test_slices_that_the_store_has_are_not_read_ahead() -> None:

@@ -247,6 +247,21 @@ def test_smoothing_never_empties_a_mask(mask: np.ndarray, radius: float) -> None
     assert smoothed(mask, radius, SPACING).any() == mask.any()
 
 
+def test_a_radius_beyond_the_object_makes_no_more_of_it_than_its_own_size() -> None:
+    mask = np.pad(l_shape(), 8)
+    longest = max(size * step for size, step in zip(l_shape()[bounds_of(l_shape())].shape, SPACING, strict=True))
+    assert np.array_equal(smoothed(mask, 30.0, SPACING), smoothed(mask, longest, SPACING))
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_radius_beyond_the_image_is_refused(axis: int | None) -> None:
+    mask = np.zeros((12, 40, 50), dtype=bool)
+    mask[3:9, 4:30, 5:45] = True
+    with pytest.raises(LabelsError, match="1e\\+06 mm is larger than the image, which is 100 mm long"):
+        apply(CleanUp(Operation.SMOOTH, 1e6, axis), mask, SPACING)
+    assert apply(CleanUp(Operation.SMOOTH, 100.0, axis), mask, SPACING).any()
+
+
 # -- as values ---------------------------------------------------------------------------------------------------------
 
 

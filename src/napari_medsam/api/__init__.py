@@ -11,7 +11,6 @@ all of this, the command line and the plugin share.
 from napari_medsam.api.following import FoundSlice, Propagated, propagate_image
 from napari_medsam.api.preparing import Prepared, prepare_image, user_store
 from napari_medsam.api.segmenting import (
-    Task,
     label_image,
     load_model,
     make_prompts,
@@ -19,6 +18,7 @@ from napari_medsam.api.segmenting import (
     segment_image,
     segment_plane,
 )
+from napari_medsam.api.tasks import Task, next_frame
 from napari_medsam.io import read_image, write_labels
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "load_model",
     "make_prompts",
     "make_window",
+    "next_frame",
     "prepare_image",
     "propagate_image",
     "read_image",

@@ -12,7 +12,7 @@ from napari_medsam.errors import UnsupportedError, WriteError
 from napari_medsam.geometry import Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import Window, suggest_window
-from napari_medsam.models.base import Model
+from napari_medsam.models.base import Model, Segmenter
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.preparation import Aim, Preparation, prepare
 from napari_medsam.propagation.planning import pixels_along
@@ -98,19 +98,14 @@ def prepare_image(
     MedsamError
         A slice cannot be read or encoded; those before it are kept.
     """
-    segmenter = segmenter_of(model)
-    if segmenter.spec.quick:
-        raise UnsupportedError(
-            f"{segmenter.spec.title} encodes a slice as fast as a disk reads it: there is nothing to prepare. Choose "
-            "another model."
-        )
+    segmenter = _worth_it(segmenter_of(model))
     stack = stack or Stack.through(_first(image), image.grid.shape)
     kept = store or user_store()
     now = Preparation(stack, stack.size // 2 if shown is None else shown, aim=Aim.LASTING, span=span)
     pixels = pixels_along(image, stack, suggest_window(image.sample())[1] if window is None else window)
+    steps = prepare(now, pixels, segmenter, kept)
     try:
-        for after in prepare(now, pixels, segmenter, kept):
-            now = after
+        for now in steps:
             _check_room(now, kept)
             progress(now)
             if cancelled():
@@ -119,6 +114,16 @@ def prepare_image(
         kept.flush()
     _check_room(now, kept)
     return Prepared(now.total, now.checked(kept).done, now.encoded, now.size)
+
+
+def _worth_it(segmenter: Segmenter) -> Segmenter:
+    """The model; UnsupportedError where it encodes as fast as a disk reads."""
+    if segmenter.spec.quick:
+        raise UnsupportedError(
+            f"{segmenter.spec.title} encodes a slice as fast as a disk reads it: there is nothing to prepare. Choose "
+            "another model."
+        )
+    return segmenter
 
 
 def _first(image: Image) -> Plane:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_medsam.api.tasks import Task
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.errors import ImageError, IntensityError, PromptError, UnsupportedError
 from napari_medsam.geometry import Grid, Plane
@@ -27,31 +27,7 @@ from napari_medsam.models.compute import AUTO, Compute
 from napari_medsam.models.loading import Loader
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.prompts import Box, MaskPrompt, Point, Prompts, Stroke
-from napari_medsam.propagation.subject import Span
 from napari_medsam.session import Accepted, Session
-
-
-@dataclass(frozen=True)
-class Task:
-    """One object to segment on one slice of an image.
-
-    Parameters
-    ----------
-    plane : Plane
-    prompts : Prompts
-    value : int, optional
-        Label to write; the next free one when left out. Tasks of the same value make one object.
-    name : str
-        Name of the object; "object N" when empty.
-    span : Span, optional
-        The slices that the object may reach when it is followed from here; the range of the run when left out.
-    """
-
-    plane: Plane
-    prompts: Prompts
-    value: int | None = None
-    name: str = field(default="")
-    span: Span | None = None
 
 
 def load_model(
@@ -93,7 +69,7 @@ def make_prompts(
     box: Sequence[float] | None = None,
     points: Iterable[Sequence[float]] = (),
     strokes: Iterable[Sequence[Sequence[float]]] = (),
-    mask: ArrayLike | None = None,
+    mask: ArrayLike | MaskPrompt | None = None,
 ) -> Prompts:
     """Prompts from plain numbers.
 
@@ -105,8 +81,8 @@ def make_prompts(
         In pixels, the centre of a pixel at the integer; sign +1 on the object, -1 off it.
     strokes : iterable of sequences of (row, column)
         Lines drawn along the object, in pixels.
-    mask : (rows, columns) bool array, optional
-        What the object is so far.
+    mask : (rows, columns) bool array or MaskPrompt, optional
+        What the object is so far; the `prompt` of a prediction for another round of the same object.
 
     Raises
     ------
@@ -121,7 +97,7 @@ def make_prompts(
         None if box is None else _box(box),
         tuple(_point(p) for p in each),
         tuple(_stroke(s) for s in strokes),
-        None if mask is None else MaskPrompt(mask),
+        mask if mask is None or isinstance(mask, MaskPrompt) else MaskPrompt(mask),
     )
 
 
@@ -141,7 +117,7 @@ def segment_plane(
     box: Sequence[float] | None = None,
     points: Iterable[Sequence[float]] = (),
     strokes: Iterable[Sequence[Sequence[float]]] = (),
-    mask: ArrayLike | None = None,
+    mask: ArrayLike | MaskPrompt | None = None,
     window: tuple[float, float] | None = None,
     model: str | Model = DEFAULT,
 ) -> Prediction:
@@ -156,8 +132,8 @@ def segment_plane(
     points : iterable of (row, column, +1 | -1)
     strokes : iterable of sequences of (row, column)
         Lines drawn along the object.
-    mask : (rows, columns) bool array, optional
-        What the object is so far, for models that start from a mask.
+    mask : (rows, columns) bool array or MaskPrompt, optional
+        What the object is so far, for models that start from a mask; the `prompt` of the prediction before it.
     window : (low, high), optional
         Intensities that the model sees as black and white; suggested from the image when left out.
     model : str or model

@@ -15,8 +15,9 @@ from napari_medsam.errors import PromptError
 from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.models.base import ModelSpec
-from napari_medsam.prompts import Line, Prompts
+from napari_medsam.prompts import Box, Line, Prompts
 from napari_medsam.propagation.stack import Stack
+from napari_medsam.propagation.starts import boxed
 from napari_medsam.propagation.subject import Span
 
 DEPTH, TIME = "depth", "time"
@@ -76,6 +77,11 @@ def stack_of(image: Image, options: argparse.Namespace, first: Plane | None) -> 
     along = None if hidden == 0 else (0 if options.along == TIME else ndim - 3 + VIEWS[options.view])
     start = first or plane_of(_place(options.at, hidden, time=options.along == TIME), ndim, options.view)
     return Stack.through(start, image.grid.shape, along)
+
+
+def range_of(options: argparse.Namespace, stack: Stack) -> Span:
+    """The range of `--from` and `--to`; the whole stack where they are left out."""
+    return Span.of(options.first, options.last, stack.size)
 
 
 def _place(at: int, hidden: int, *, time: bool) -> tuple[int, ...]:
@@ -138,24 +144,22 @@ def _line_task(numbers: Sequence[int], image: Image, options: argparse.Namespace
 
 
 def _solid_task(numbers: Sequence[int], image: Image, options: argparse.Namespace, spec: ModelSpec) -> api.Task:
-    """The box on the slice in the middle, with the slices of the 3D box as the object's range."""
+    """The box on the slice in the middle, with the slices of the 3D box that are in the run's range as the object's."""
     hidden = max(image.grid.ndim - 2, 0)
     if len(numbers) != hidden + 5 or not hidden:
         raise PromptError(f"--box3d takes {hidden + 5} numbers for an image of {image.grid.ndim} axes that has depth.")
     place, (row0, column0, last, row1, column1) = list(numbers[:hidden]), numbers[hidden:]
-    along = 0 if options.along == TIME else hidden - 1
-    size = image.grid.shape[0 if options.along == TIME else image.grid.ndim - 3 + VIEWS[options.view]]
-    span = Span.of(place[along], last, size)
-    place[along] = (span.first + span.last) // 2
-    plane = plane_of(tuple(place), image.grid.ndim, options.view)
-    return api.Task(plane, api.make_prompts((row0, column0, row1, column1)), span=span)
+    stack = stack_of(image, options, plane_of(tuple(place), image.grid.ndim, options.view))
+    span = Span.of(place[0 if options.along == TIME else hidden - 1], last, stack.size)
+    solid = boxed(Box(row0, column0, row1, column1), span.common(range_of(options, stack)), stack)
+    return api.Task(solid.plane, Prompts(solid.box), span=solid.span)
 
 
 def _entry_task(entry: Any, image: Image, number: int, spec: ModelSpec) -> api.Task:
     """A task from an entry of a prompt file: as for `segment`, and "line" and "span"."""
     if not isinstance(entry, dict):
         raise PromptError(f"Object {number} of the prompt file is to be {{...}}, not {entry!r}.")
-    task = task_of_entry({key: value for key, value in entry.items() if key not in FILE_KEYS}, image, number)
+    task = task_of_entry(entry, image, number, FILE_KEYS)
     if entry.get("line") is not None:
         if task.prompts:
             raise PromptError(f"Object {number} of the prompt file has a line and other prompts; keep one of them.")

@@ -20,9 +20,12 @@ COMMANDS = (segment, propagate, label, prepare, finetune, models, bench)
 WITH_NEGATIVE = ("--window", "--box", "--box3d", "--line")
 """Options whose numbers may begin below zero."""
 
+INTERRUPTED = 130
+"""The exit status that shells know of: 128 and the number of the signal."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 an error that was explained."""
+    """Run the command line; returns the exit status: 0 done, 1 an error that was explained, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(_with_negative_numbers(words))
     for stream in (sys.stdout, sys.stderr):
@@ -33,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedsamError as error:
         print(f"napari-medsam: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("napari-medsam: Interrupted.", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # who reads the output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from napari_medsam import api
-from napari_medsam.cli.following_prompts import DEPTH, TIME, add_prompts, settings_of, stack_of, tasks_of
+from napari_medsam.cli.following_prompts import DEPTH, TIME, add_prompts, range_of, settings_of, stack_of, tasks_of
 from napari_medsam.cli.model_options import add_model_options, model_of
-from napari_medsam.cli.segment import refuse_source, window_of
-from napari_medsam.errors import GeometryError, MedsamError, WriteError
+from napari_medsam.cli.segment import refuse_over, window_of
+from napari_medsam.errors import GeometryError, MedsamError, PromptError, WriteError
 from napari_medsam.image import Image
 from napari_medsam.io import SavedLabels, label_path, read_image, read_labels, write_labels
 from napari_medsam.io.atomic import replacing
@@ -29,7 +30,6 @@ from napari_medsam.propagation.plan import Way
 from napari_medsam.propagation.prompting import Feed, Prompting
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.stopping import StopRules
-from napari_medsam.propagation.subject import Span
 from napari_medsam.shapes import CleanUp, Operation
 
 WAYS = {way.name.lower(): way for way in Way}
@@ -42,15 +42,16 @@ CLEAN_UPS = {
 }
 RULE_NAMES = {field.name: field.type for field in fields(StopRules)}
 
+SLICE_IN_HAND = "stopping after this slice; Ctrl-C again to stop at once"
+
 
 def propagate(options: argparse.Namespace) -> int:
     """`napari-medsam propagate`: follow objects from a few slices through a volume, or through time.
 
-    Ctrl-C ends the run after the slice in hand; what is done is written.
+    Ctrl-C ends the run after the slice in hand, a second one at once; what is done is written.
     """
     image = read_image(options.image, series=options.series)
-    refuse_source(options.image, options.output)
-    _refuse_report(options)
+    _refuse_outputs(options)
     existing = None if options.labels is None else _existing(options.labels, image)
     settings = settings_of(options)
     model = model_of(options, settings.get("model", ""))
@@ -64,28 +65,35 @@ def propagate(options: argparse.Namespace) -> int:
             stack=stack,
             labels=None if existing is None else existing.array,
             names=None if existing is None else existing.names,
-            values=options.label,
-            way=WAYS[options.way] if options.way else None,
-            rules=options.rules,
-            prompting=Prompting(FEEDS[options.prompt], options.margin),
-            span=_span(options, stack),
-            stops=options.stop,
             window=window_of(options.window or settings.get("window")),
             model=model,
-            overlap=Overlap.OVERWRITE if options.overwrite else Overlap.KEEP,
-            clean_ups=options.clean_up,
-            store=api.user_store(),
             progress=progress,
-            cancelled=lambda: interrupt.asked,
+            cancelled=interrupt.cancelled,
+            **_asked(options, stack),
         )
     progress.end()
     return _tell(image, options, stack, done)
 
 
+def _asked(options: argparse.Namespace, stack: Stack) -> dict[str, Any]:
+    """What the options say of the run, as `propagate_image` takes it."""
+    return {
+        "values": options.label,
+        "way": WAYS[options.way] if options.way else None,
+        "rules": options.rules,
+        "prompting": Prompting(FEEDS[options.prompt], options.margin, motion=not options.no_motion),
+        "span": range_of(options, stack),
+        "stops": options.stop,
+        "overlap": Overlap.OVERWRITE if options.overwrite else Overlap.KEEP,
+        "clean_ups": options.clean_up,
+        "store": api.user_store(),
+    }
+
+
 def _tell(image: Image, options: argparse.Namespace, stack: Stack, done: api.Propagated) -> int:
     """Write what was found, say what it is; the exit status."""
     if not done.slices:
-        why = done.error or "Stopped before anything was found." if done.cancelled or done.error else _nothing(done)
+        why = done.error or ("Stopped before anything was found." if done.cancelled else _nothing(done))
         print(f"napari-medsam: {why} Nothing was written.", file=sys.stderr)
         return 1
     written = write_labels(options.output, done.labels, grid=image.grid, source=image.source, names=done.names)
@@ -118,6 +126,9 @@ def _line(done: api.Propagated, value: int) -> str:
 
 
 def _nothing(done: api.Propagated) -> str:
+    """Why there is nothing to write."""
+    if done.hidden:
+        return " ".join(done.notes)
     whys = ", ".join(dict.fromkeys(ended.why for ended in done.ended))
     return f"Nothing was found ({whys})." if whys else "Nothing was found."
 
@@ -128,6 +139,7 @@ def _write_report(path: Path, stack: Stack, done: api.Propagated) -> None:
         "axis": stack.axis,
         "names": {str(value): name for value, name in done.names.items()},
         "slices": [asdict(found) for found in done.slices],
+        "hidden": [asdict(found) for found in done.hidden],
         "ended": [asdict(ended) for ended in done.ended],
         "notes": list(done.notes),
         "cancelled": done.cancelled,
@@ -137,13 +149,18 @@ def _write_report(path: Path, stack: Stack, done: api.Propagated) -> None:
         file.write(json.dumps(report, indent=1, ensure_ascii=False).encode())
 
 
-def _refuse_report(options: argparse.Namespace) -> None:
-    """Refused before the run rather than after it."""
-    if options.report and not Path(options.report).absolute().parent.is_dir():
-        raise WriteError(f"{options.report} cannot be written: make the folder of it first.")
+def _refuse_outputs(options: argparse.Namespace) -> None:
+    """Refused before the run rather than after it: files that cannot be written, or that would be lost."""
     out = label_path(options.output)
-    if not out.absolute().parent.is_dir():
-        raise WriteError(f"{out} cannot be written: make the folder {out.absolute().parent} first.")
+    written = {"--output": out} | ({"--report": Path(options.report)} if options.report else {})
+    for option, path in written.items():
+        if not path.absolute().parent.is_dir():
+            raise WriteError(f"{path} cannot be written: make the folder {path.absolute().parent} first.")
+        refuse_over(path, options.image, "the image itself", option)
+        refuse_over(path, options.labels or "", "what --labels reads", option)
+        refuse_over(path, options.boxes or "", "what --boxes reads", option)
+    if options.report and os.path.realpath(options.report) == os.path.realpath(out):
+        raise PromptError(f"{out.name} is where the labels go. Choose another --report.")
 
 
 def _existing(path: str, image: Image) -> SavedLabels:
@@ -158,39 +175,14 @@ def _existing(path: str, image: Image) -> SavedLabels:
     return labels
 
 
-def _span(options: argparse.Namespace, stack: Stack) -> Span | None:
-    """The range of `--from` and `--to`; None: not given, so that of each object counts."""
-    if options.first is None and options.last is None:
-        return None
-    return Span.of(options.first, options.last, stack.size)
-
-
 def add_parser(commands: Any) -> None:
     """Describe `propagate` to the parser."""
     parser = commands.add_parser("propagate", help="follow objects through a volume", description=propagate.__doc__)
     parser.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")
     add_prompts(parser)
-    parser.add_argument("--labels", metavar="FILE", help="labels of the image to go on from; they are not changed")
-    carry = "object of --labels to carry on from the slices that have it, and what boxes without --object are of"
-    parser.add_argument("--label", action="append", default=[], type=int, metavar="N", help=carry)
-    parser.add_argument("--from", dest="first", type=int, metavar="A", help="one end of the range, included")
-    parser.add_argument("--to", dest="last", type=int, metavar="B", help="the other end of the range, included")
-    stop = "a slice on which to stop, included; may be repeated"
-    parser.add_argument("--stop", action="append", default=[], type=int, metavar="Z", help=stop)
-    along = "what to go along (default: depth)"
-    parser.add_argument("--along", choices=(DEPTH, TIME), default=DEPTH, help=along)
-    at = "where along the axis that is neither shown nor gone along, for --label in a series (default: 0)"
-    parser.add_argument("--at", type=int, default=0, metavar="T", help=at)
-    parser.add_argument(
-        "--way", choices=tuple(WAYS), help="how to follow; the best that the model offers when left out"
-    )
-    prompt = "what each slice is asked with, slice by slice (default: box)"
-    parser.add_argument("--prompt", choices=tuple(FEEDS), default="box", help=prompt)
-    margin = f"around the last mask, for its box (default: {Prompting().margin:g})"
-    parser.add_argument("--margin", type=float, default=Prompting().margin, metavar="MM", help=margin)
-    rules = f"when to stop: none, or limits as in growth=1.6,overlap=0.7 ({', '.join(RULE_NAMES)})"
-    parser.add_argument("--rules", type=_rules, default=StopRules(), metavar="RULES", help=rules)
+    _add_range(parser)
+    _add_following(parser)
     clean = "in the end, one after the other: largest, small=MM3, fill, smooth=MM"
     parser.add_argument("--clean-up", type=_clean_ups, default=[], metavar="LIST", help=clean)
     parser.add_argument("--report", metavar="FILE.json", help="scores of all slices, and how each direction ended")
@@ -199,6 +191,37 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="let what is found overwrite other objects")
     add_model_options(parser)
     parser.set_defaults(act=propagate)
+
+
+def _add_range(parser: argparse.ArgumentParser) -> None:
+    """Let the user say what to go on from, and how far."""
+    parser.add_argument("--labels", metavar="FILE", help="labels of the image to go on from; they are not changed")
+    carry = "object of --labels to carry on from the slices that have it, and what boxes without --object are of"
+    parser.add_argument("--label", action="append", default=[], type=int, metavar="N", help=carry)
+    first = "one end of the range, included; nothing leaves it, not a 3D box either"
+    parser.add_argument("--from", dest="first", type=int, metavar="A", help=first)
+    parser.add_argument("--to", dest="last", type=int, metavar="B", help="the other end of the range, included")
+    stop = "a slice on which to stop, included; may be repeated"
+    parser.add_argument("--stop", action="append", default=[], type=int, metavar="Z", help=stop)
+    along = "what to go along (default: depth)"
+    parser.add_argument("--along", choices=(DEPTH, TIME), default=DEPTH, help=along)
+    at = "where along the axis that is neither shown nor gone along, for --label in a series (default: 0)"
+    parser.add_argument("--at", type=int, default=0, metavar="T", help=at)
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    """Let the user say how to follow, and when to stop."""
+    parser.add_argument(
+        "--way", choices=tuple(WAYS), help="how to follow; the best that the model offers when left out"
+    )
+    prompt = "what each slice is asked with, slice by slice (default: box)"
+    parser.add_argument("--prompt", choices=tuple(FEEDS), default="box", help=prompt)
+    margin = f"around the last mask, for its box (default: {Prompting().margin:g})"
+    parser.add_argument("--margin", type=float, default=Prompting().margin, metavar="MM", help=margin)
+    still = "prompt where the object was on the slice before, not where the image says that it is now"
+    parser.add_argument("--no-motion", action="store_true", help=still)
+    rules = f"when to stop: none, or limits as in growth=1.6,overlap=0.7 ({', '.join(RULE_NAMES)})"
+    parser.add_argument("--rules", type=_rules, default=StopRules(), metavar="RULES", help=rules)
 
 
 def _rules(text: str) -> StopRules:
@@ -239,19 +262,27 @@ def _number(text: str, name: str, *, whole: bool = False) -> float:
 
 
 class _Interrupt:
-    """Whether Ctrl-C was pressed once; the second time it ends the program as ever."""
+    """What Ctrl-C does: first it ends the run after the slice in hand, then at once. What was found is written then.
+
+    While that is written it has to be pressed twice more, in all three times, to end the program as ever.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self._pressed = 0
+        self._left = False
 
     def __call__(self, *signalled: object) -> None:
-        if self.asked:
+        self._pressed += 1
+        if self._pressed > 2 or (self._pressed == 2 and not self._left):
             raise KeyboardInterrupt
-        self.asked = True
         line = "\n" if sys.stderr.isatty() else ""  # the one of the progress
-        print(
-            f"{line}napari-medsam: stopping after this slice; Ctrl-C again to stop at once", file=sys.stderr, flush=True
-        )
+        said = "writing what was found; Ctrl-C again to lose it" if self._left else SLICE_IN_HAND
+        print(f"{line}napari-medsam: {said}", file=sys.stderr, flush=True)
+
+    def cancelled(self) -> bool:
+        """Whether the run is to end; once that was said, no slice is in hand any more."""
+        self._left = self._pressed > 0
+        return self._left
 
     @classmethod
     @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ def segment(options: argparse.Namespace) -> int:
     if options.boxes is not None:
         settings = load_json(options.boxes)
         tasks += [task_of_entry(entry, image, i) for i, entry in enumerate(settings["objects"], start=1)]
+    tasks = _on_frames(tasks, image, options.frames)
     if not tasks:
         raise PromptError("Say what to segment: --box z,y0,x0,y1,x1 (as often as needed) or --boxes FILE.json.")
     window = window_of(options.window or settings.get("window"))
@@ -49,6 +52,17 @@ def segment(options: argparse.Namespace) -> int:
     return 0
 
 
+def _on_frames(tasks: list[api.Task], image: Image, frames: int) -> list[api.Task]:
+    """The tasks, and the same on so many frames after theirs, each for its object still."""
+    if frames < 0:
+        raise PromptError(f"--frames says how many frames more, 0 at least, not {frames}.")
+    if not frames:
+        return tasks
+    fresh = itertools.count(1 + max((task.value or 0 for task in tasks), default=0))
+    owned = [replace(task, value=task.value or next(fresh)) for task in tasks]
+    return [*owned, *(task for by in range(1, frames + 1) for task in api.next_frame(owned, image, by))]
+
+
 def task_of_numbers(numbers: Sequence[int], ndim: int, view: str) -> api.Task:
     """A task from `--box`: the indices of the slice, then row0, column0, row1, column1 (half open)."""
     if len(numbers) != ndim + 2:
@@ -60,14 +74,14 @@ def task_of_numbers(numbers: Sequence[int], ndim: int, view: str) -> api.Task:
     return api.Task(plane, api.make_prompts(numbers[ndim - 2 :]))
 
 
-def task_of_entry(entry: Any, image: Image, number: int) -> api.Task:
-    """A task from one entry of `objects` in a prompt file.
+def task_of_entry(entry: Any, image: Image, number: int, more: Collection[str] = ()) -> api.Task:
+    """A task from one entry of `objects` in a prompt file, which may hold `more` than what is used here.
 
     Keys: `slice` (a number, or a list for images of four axes; not for 2D), `view` (axial, coronal or sagittal; axial
     when left out), `box` [row0, column0, row1, column1], `points` [[row, column, +1 or -1], ...],
     `strokes` [[[row, column], ...], ...], `label`, `name`.
     """
-    known = {"slice", "view", "box", "points", "strokes", "label", "name"}
+    known = {"slice", "view", "box", "points", "strokes", "label", "name", *more}
     if not isinstance(entry, dict) or not entry.keys() <= known:
         raise PromptError(f"Object {number} of the prompt file may hold {', '.join(sorted(known))}, nothing else.")
     at = entry.get("slice", [])
@@ -145,10 +159,14 @@ def _whole(given: Any, what: str) -> int:
 
 def refuse_source(image: str, output: str) -> None:
     """Raise PromptError when the labels would be written over the image."""
-    written = label_path(output)
+    refuse_over(label_path(output), image, "the image itself")
+
+
+def refuse_over(written: Path, read: str, what: str, option: str = "--output") -> None:
+    """Raise PromptError when what `option` names would be written over a file that is read, `what` in words."""
     # unlike Path.exists, no error for a name that is too long
-    if os.path.exists(written) and os.path.samefile(written, image):
-        raise PromptError(f"{written.name} is the image itself, and would be lost. Choose another --output.")
+    if os.path.exists(written) and os.path.exists(read) and os.path.samefile(written, read):
+        raise PromptError(f"{written.name} is {what}, and would be lost. Choose another {option}.")
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -167,6 +185,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--box", action="append", default=[], type=whole_numbers, metavar="z,y0,x0,y1,x1", help=box)
     parser.add_argument("--boxes", metavar="FILE.json", help="objects with boxes and points; see the README")
     parser.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what --box counts in (default: axial)")
+    frames = "in a series, draw the same on this many frames after it too, for the same objects (default: 0)"
+    parser.add_argument("--frames", type=int, default=0, metavar="N", help=frames)
     parser.add_argument("-o", "--output", required=True, help="label file to write (.nii.gz or .nii)")
     parser.add_argument("--window", metavar="LOW,HIGH|PRESET", help="intensities to show; suggested when left out")
     parser.add_argument("--series", help="UID (or its end) of one series of a DICOM folder with several")

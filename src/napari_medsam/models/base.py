@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import UnsupportedError
-from napari_medsam.prompts import PromptKind, Prompts
+from napari_medsam.prompts import Logits, MaskPrompt, PromptKind, Prompts
 
 BoolArray = NDArray[np.bool_]
 
@@ -109,12 +109,15 @@ class Prediction:
         The candidate that the model's own rule prefers.
     note : str
         What the user should know about this answer: that a stand-in was used, or another device.
+    logits : tuple of Logits
+        Those of each mask, for the next round of the same object; empty where the model does not start from its own.
     """
 
     masks: BoolArray
     scores: NDArray[np.float64]
     chosen: int = 0
     note: str = ""
+    logits: tuple[Logits, ...] = ()
 
     @property
     def mask(self) -> BoolArray:
@@ -125,6 +128,11 @@ class Prediction:
     def score(self) -> float:
         """The score of the chosen mask."""
         return float(self.scores[self.chosen])
+
+    @property
+    def prompt(self) -> MaskPrompt:
+        """The chosen mask as a prompt of the next round; PromptError where it is empty."""
+        return MaskPrompt(self.mask, self.logits[self.chosen] if self.logits else None)
 
 
 @runtime_checkable

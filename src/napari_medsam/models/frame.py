@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,15 @@ class Frame(Protocol):
 
     def restore(self, logits: FloatArray, shape: Shape) -> BoolArray:
         """Masks on the plane, (k, rows, columns), of the decoder's logits, (k, m, m)."""
+        ...
+
+
+@runtime_checkable
+class RoundsFrame(Protocol):
+    """A `Frame` of a family that may start from its own logits of the round before."""
+
+    def again(self, logits: FloatArray) -> FloatArray:
+        """The mask prompt, (m, m), of the decoder's logits, (m, m), as the original makes it."""
         ...
 
 

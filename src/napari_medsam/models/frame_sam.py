@@ -70,6 +70,10 @@ class SamFrame:
         share = padded.reshape(cells, CELL, cells, CELL).mean(axis=(1, 3))
         return np.asarray((2 * share - 1) * CERTAIN, dtype=np.float32)
 
+    def again(self, logits: FloatArray) -> FloatArray:
+        """The logits as they are (segment_anything/predictor.py)."""
+        return logits
+
     def restore(self, logits: FloatArray, shape: Shape) -> BoolArray:
         """Bilinear to the input's size, the padding cut off, bilinear to the plane, above 0; one mask at a time."""
         rows, columns = fitting(shape, self.size)

@@ -20,6 +20,9 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 MASK_SCALE, MASK_OFFSET = 20.0, -10.0
 """What SAM 2 makes of a given mask of 0 and 1 before it takes it for its own logits (sam2/modeling/sam2_base.py)."""
 
+MOST_SURE = 32.0
+"""Logits beyond this are cut off before they are taken for the next round."""
+
 
 @dataclass(frozen=True)
 class Sam2Frame:
@@ -51,6 +54,10 @@ class Sam2Frame:
         side = self.size // 4
         part = _shrunk(torch.from_numpy(pixels.astype(np.float32))[None], side)[0]
         return np.asarray(part * MASK_SCALE + MASK_OFFSET, dtype=np.float32)
+
+    def again(self, logits: FloatArray) -> FloatArray:
+        """The logits, cut off as in sam2/sam2_image_predictor.py."""
+        return logits.clip(-MOST_SURE, MOST_SURE)
 
     def truth(self, pixels: BoolArray) -> FloatArray:
         """A mask as 0 and 1 on the input's grid, (size, size): above a half, or where it is most."""

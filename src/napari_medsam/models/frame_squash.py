@@ -67,6 +67,10 @@ class SquashFrame:
         rows, columns = (_shares(length, self.side) for length in pixels.shape)
         return np.asarray(rows @ pixels.astype(np.float32) @ columns.T)
 
+    def again(self, logits: FloatArray) -> FloatArray:
+        """The sigmoid of the logits, as SAM-Med2D was trained."""
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), dtype=np.float32)
+
     def restore(self, logits: FloatArray, shape: Shape) -> BoolArray:
         """Enlarge, then compare. One mask at a time: large planes take much memory as logits."""
         masks = np.empty((len(logits), *shape), dtype=bool)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from napari_medsam.errors import ImageError, ModelError
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction
-from napari_medsam.models.frame import FloatArray, Frame, InputPrompts, corners_of, xy_of
+from napari_medsam.models.frame import FloatArray, Frame, InputPrompts, RoundsFrame, corners_of, xy_of
 from napari_medsam.models.threads import THREADS
-from napari_medsam.prompts import Box, Prompts, Stroke
+from napari_medsam.prompts import Box, Logits, MaskPrompt, PromptKind, Prompts, Stroke
 
 Features = Mapping[str, NDArray[np.generic]]
 
@@ -120,7 +120,9 @@ class SamSegmenter:
         answer = self.network.answer(embedding.arrays, self.in_frame(prompts, embedding.shape))
         require_finite(answer.logits, self.spec.title)
         masks = self.frame.restore(answer.logits, embedding.shape)
-        return Prediction(masks, np.clip(answer.scores, 0, 1).astype(np.float64), answer.chosen, answer.note)
+        scores = np.clip(answer.scores, 0, 1).astype(np.float64)
+        logits = tuple(Logits(self.spec.digest, embedding.shape, one) for one in answer.logits) if self._rounds else ()
+        return Prediction(masks, scores, answer.chosen, answer.note, logits)
 
     def in_frame(self, prompts: Prompts, shape: tuple[int, int]) -> InputPrompts:
         """Prompts on a plane of `shape` as the network takes them."""
@@ -131,8 +133,20 @@ class SamSegmenter:
             at = np.concatenate([at, spread])
             labels += [int(stroke.positive)] * len(spread)
         box = None if prompts.box is None else self.frame.positions(self.corners(prompts.box), shape).reshape(4)
-        mask = None if prompts.mask is None else self.frame.mask(prompts.mask.pixels)
+        mask = None if prompts.mask is None else self._mask(prompts.mask, shape)
         return InputPrompts(self.frame.positions(at, shape), np.array(labels, dtype=np.int64), box, mask)
+
+    def _mask(self, mask: MaskPrompt, shape: tuple[int, int]) -> FloatArray:
+        """A mask prompt, (m, m): from the network's own logits of such a plane where it has them."""
+        known = mask.logits
+        if isinstance(self.frame, RoundsFrame) and known and (known.model, known.shape) == (self.spec.digest, shape):
+            return self.frame.again(known.values)
+        return self.frame.mask(mask.pixels)
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether the network may start from its own logits."""
+        return isinstance(self.frame, RoundsFrame) and PromptKind.MASK in self.spec.prompts
 
 
 STROKE_POINTS = 8

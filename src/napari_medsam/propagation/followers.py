@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_medsam.masks import BoolArray
 from napari_medsam.models.base import Direction, Embedding, Prediction, Propagator, Segmenter, Tracker
-from napari_medsam.prompts import Box, Prompts
+from napari_medsam.prompts import Box, Logits, Prompts
 from napari_medsam.propagation.legs import Leg
 from napari_medsam.propagation.motion import expected
 from napari_medsam.propagation.plan import Plan
@@ -74,6 +74,8 @@ class Track:
     goal : (rows, columns) bool array
         The mask of the key that it goes towards; empty for a leg outward.
     watch : Watch
+    logits : Logits, optional
+        Those of the last mask, where they are handed on; at first of the key slice's.
     """
 
     leg: Leg
@@ -81,6 +83,7 @@ class Track:
     start: BoolArray
     goal: BoolArray
     watch: Watch
+    logits: Logits | None = None
 
     def __post_init__(self) -> None:
         self.mask = self.start
@@ -93,9 +96,9 @@ class Track:
         """Whether the mask of the slice before was empty."""
         self.done = False
 
-    def take(self, position: int, mask: BoolArray) -> None:
+    def take(self, position: int, mask: BoolArray, logits: Logits | None) -> None:
         """The object is on a slice."""
-        self.mask, self.last, self.lost = mask, position, False
+        self.mask, self.logits, self.last, self.lost = mask, logits, position, False
         self.found += 1
 
 
@@ -157,7 +160,7 @@ class BySlices:
         if track.lost and plan.prompting.falls_back:
             return Prompts(drawn_box(track.key, track.start, plan))
         if not plan.prompting.moves:
-            return prompted(track.mask, plan.prompting, spec, plan.pixel)
+            return prompted(track.mask, plan.prompting, spec, plan.pixel, track.logits)
         place = expected(track.mask, self._before[track.last], shown.pixels())
         asked = prompted(place.mask, plan.prompting, spec, plan.pixel)
         if asked.box is None:

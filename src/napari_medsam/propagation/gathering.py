@@ -43,7 +43,7 @@ class Followed:
     given : mapping of int to (rows, columns) bool array
         Masks of proposals that the user has chosen, by position; no model is asked for them.
     revised : frozenset of int
-        Positions where a proposal takes the place of what the object has.
+        Positions where a proposal takes the place of what the object has: it revises that, or an earlier run found it.
     grown : frozenset of int
         Positions where an earlier run has found it: what this one finds takes its place.
     before : mapping of int to bytes
@@ -124,10 +124,19 @@ class Known:
 
 
 class Numbers:
-    """Makes the objects of a run, and gives each part of each a number of its own."""
+    """Makes the objects of a run, and gives each part of each a number of its own.
 
-    def __init__(self, stops: Collection[int]) -> None:
+    Parameters
+    ----------
+    stops : collection of int
+        "Stop here" slices.
+    outward : bool
+        Whether the run goes outward from the outer keys too, not only from key to key.
+    """
+
+    def __init__(self, stops: Collection[int], *, outward: bool) -> None:
         self._stops = frozenset(stops)
+        self._outward = outward
         self._next = 1
 
     def new(self, name: str, marked: Marked, span: Span) -> Followed:
@@ -152,8 +161,10 @@ class Numbers:
             raise PromptError(
                 f"Nothing on {where} says where {name!r} is. Draw a box or a point for it there, or widen the range."
             )
-        grown = frozenset(at for at in known.grown if at not in keys and any(at in part for part in parts))
-        return Followed(value, name, subjects, marked.drafts, marked.given, marked.revised, grown, known.before)
+        reach = parts if self._outward else [Span(s.keys[0].position, s.keys[-1].position) for s in subjects]
+        grown = frozenset(at for at in known.grown if at not in keys and any(at in part for part in reach))
+        revised = marked.revised | (marked.prompts.keys() & known.grown)
+        return Followed(value, name, subjects, marked.drafts, marked.given, revised, grown, known.before)
 
     def _subjects(self, keys: Mapping[int, Prompts], parts: Iterable[Span]) -> tuple[Subject, ...]:
         found = []

@@ -10,44 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.geometry import Plane
-from napari_medsam.labels import LabelStore
-from napari_medsam.masks import BoolArray, Overlap, merged, revised
+from napari_medsam.labels import LabelStore, Packed
+from napari_medsam.masks import BoolArray, Overlap, merged
 from napari_medsam.propagation.gathering import Followed
 from napari_medsam.propagation.plan import Ended, Grown, Passed, Plan, steps_of
 from napari_medsam.propagation.provenance import CERTAIN_SCORE, Entry, Kind, digest
-from napari_medsam.shapes import bounds_of
-
-
-class Packed:
-    """A mask in little memory: an eighth of a byte for each pixel of the box around it.
-
-    Parameters
-    ----------
-    mask : (rows, columns) bool array
-    """
-
-    def __init__(self, mask: BoolArray) -> None:
-        self.region = bounds_of(mask)
-        """The box around it, as slices of rows and columns."""
-        inner = mask[self.region]
-        self._shapes = mask.shape, inner.shape
-        self._bits = np.packbits(inner)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return self._bits.nbytes
-
-    def inner(self) -> BoolArray:
-        """The mask within its region, a new array."""
-        shape = self._shapes[1]
-        return np.unpackbits(self._bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-
-    def mask(self) -> BoolArray:
-        """The mask, a new (rows, columns) array."""
-        out = np.zeros(self._shapes[0], dtype=bool)
-        out[self.region] = self.inner()
-        return out
 
 
 class Found(NamedTuple):
@@ -234,11 +201,11 @@ class Growth:
                 kept += 1
                 continue
             if position in each.grown or position in each.revised:
-                after[...] = revised(after, found.packed.mask(), value, overlap)
-            else:
-                near = after[found.packed.region]
-                near[...] = merged(near, np.where(found.packed.inner(), value, 0), overlap)
+                after[before == value] = 0  # of all objects first, so that their order does not matter where none is
             takes.append((value, each, found))
+        for value, _, found in takes:
+            near = after[found.packed.region]
+            near[...] = merged(near, np.where(found.packed.inner(), value, 0), overlap)
         entries = {value: _entry(position, each, found, after == value) for value, each, found in takes}
         return Laid(position, plane, before, after, entries, kept)
 

@@ -93,7 +93,7 @@ class Order:
     stops : collection of int
         "Stop here" slices.
     spans : mapping of int to Span
-        Ranges of objects that have one of their own, by label.
+        Ranges of objects that have one of their own, by label. Nothing leaves `span` for it.
     """
 
     stack: Stack
@@ -104,9 +104,14 @@ class Order:
     stops: Collection[int] = ()
     spans: Mapping[int, Span] = field(default_factory=dict)
 
+    def numbers(self) -> Numbers:
+        """What makes the objects of the run."""
+        return Numbers(self.stops, outward=self.way is not Way.SHAPES)
+
     def range_of(self, value: int) -> Span:
-        """The range of an object, checked; see `gathering.checked_range`."""
-        return checked_range(self.stack, self.spans.get(value, self.span), self.stops)
+        """The range of an object, within that of the run, checked; see `gathering.checked_range`."""
+        whole = checked_range(self.stack, self.span, self.stops)
+        return checked_range(self.stack, self.spans.get(value), self.stops).common(whole)
 
 
 def planned(scene: Scene, order: Order, values: Collection[int], owners: Mapping[str, int]) -> Growth:
@@ -126,7 +131,7 @@ def planned(scene: Scene, order: Order, values: Collection[int], owners: Mapping
     PromptError
         Nothing says where an object is, or a proposal lies outside the range or cannot be used.
     GeometryError
-        The range or a stop lies outside the stack, or it is a single slice.
+        The range or a stop lies outside the stack, or it is a single slice; or an object's own range lies outside it.
     LabelsError
         A label below 1.
     """
@@ -140,7 +145,7 @@ def planned(scene: Scene, order: Order, values: Collection[int], owners: Mapping
     _require_labels(followed)
     known = {value: scene.known(value, stack) for value in followed}
     look_at(known, stack, {value: order.range_of(value) for value in known}, scene.labels.read)
-    numbers = Numbers(order.stops)
+    numbers = order.numbers()
     objects = [
         numbers.existing(value, scene.name(value), each, _marked(scene, order, owners, value), order.range_of(value))
         for value, each in known.items()
@@ -171,10 +176,11 @@ def replanned(scene: Scene, order: Order, value: int, position: int, owners: Map
     marked = _marked(scene, order, owners, value)
     reached = look_outward(known, position, span, look, marked.prompts.keys())
     near = Marked([d for d in marked.drafts if stack.position(d.plane) in reached], stack, _shape(scene, stack))
-    as_key(known, position, look)
+    if position not in near.prompts:
+        as_key(known, position, look)
     if position not in known.certain.keys() | known.cuts | near.prompts.keys():
         raise PromptError(f"{scene.name(value)!r} is not on slice {position}. Draw it there, or go to one that has it.")
-    return _growth(scene, order, [Numbers(order.stops).existing(value, scene.name(value), known, near, reached)])
+    return _growth(scene, order, [order.numbers().existing(value, scene.name(value), known, near, reached)])
 
 
 def _new_objects(scene: Scene, order: Order, drafts: Sequence[Draft], numbers: Numbers) -> list[Followed]:

@@ -14,7 +14,7 @@ from napari_medsam.errors import InputError, UnsupportedError
 from napari_medsam.masks import BoolArray
 from napari_medsam.models.area_resize import area_resize
 from napari_medsam.models.base import ModelSpec
-from napari_medsam.prompts import Box, MaskPrompt, Point, PromptKind, Prompts
+from napari_medsam.prompts import Box, Logits, MaskPrompt, Point, PromptKind, Prompts
 
 FRAME = 256
 """Longest side in pixels of the frame in which LiteMedSAM's reference rule counts."""
@@ -50,7 +50,8 @@ class Prompting:
         How many, where there are any.
     motion : bool
         Whether the box is drawn where the object is expected by the image (`motion.expected`), rather than where it
-        was; never for REFERENCE.
+        was; never for REFERENCE. With MASK, a mask that is carried along so is given as a mask; one that stays where it
+        was is given with the logits that it was made of, to models that start from their own.
 
     Raises
     ------
@@ -73,6 +74,11 @@ class Prompting:
     def moves(self) -> bool:
         """Whether the next prompt is put where the image says that the object is."""
         return self.motion and self.feed is not Feed.REFERENCE
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether the next slice is asked with the very mask of the one before it, so that its logits are of use."""
+        return self.feed is Feed.MASK and not self.motion
 
     @property
     def falls_back(self) -> bool:
@@ -101,7 +107,13 @@ def require_promptable(spec: ModelSpec, prompting: Prompting) -> None:
         )
 
 
-def prompted(mask: BoolArray, prompting: Prompting, spec: ModelSpec, pixel: tuple[float, float]) -> Prompts:
+def prompted(
+    mask: BoolArray,
+    prompting: Prompting,
+    spec: ModelSpec,
+    pixel: tuple[float, float],
+    logits: Logits | None = None,
+) -> Prompts:
     """What the next slice is asked with.
 
     Parameters
@@ -113,6 +125,8 @@ def prompted(mask: BoolArray, prompting: Prompting, spec: ModelSpec, pixel: tupl
         What it was made for decides, not what it takes by stand-ins.
     pixel : (float, float)
         Size of a pixel along rows and columns, in mm.
+    logits : Logits, optional
+        Those that the mask was made of, where they are known.
     """
     takes = spec.prompts
     if prompting.feed is Feed.REFERENCE:
@@ -120,12 +134,12 @@ def prompted(mask: BoolArray, prompting: Prompting, spec: ModelSpec, pixel: tupl
     if PromptKind.BOX not in takes:
         if PromptKind.POINT in takes:
             return Prompts(points=inner_points(mask, pixel, prompting.points))
-        return Prompts(mask=MaskPrompt(mask))
+        return Prompts(mask=MaskPrompt(mask, logits))
     asked = Prompts(box_around(mask, prompting.margin, pixel))
     if prompting.feed is Feed.BOX_AND_POINTS:
         return replace(asked, points=inner_points(mask, pixel, prompting.points))
     if prompting.feed is Feed.MASK:
-        return replace(asked, mask=MaskPrompt(mask))
+        return replace(asked, mask=MaskPrompt(mask, logits))
     return asked
 
 

@@ -1,7 +1,10 @@
 """Who says where an object is on a slice: the user, or a run. Found by comparing pixels with what was written.
 
 A run notes for each slice a digest of the object's pixels before and after. No event is listened to: pixels that are
-still as written were grown; others were corrected, by whatever means; and a run of which nothing is left was undone.
+still as written were grown; others were corrected, by whatever means. Whether a run was undone the history of the
+labels tells; where it does not, a run of which nothing is left was undone.
+
+Each stack is for itself: what was written through one is, seen along another through which no run has gone, as given.
 """
 
 from __future__ import annotations
@@ -10,14 +13,19 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
+from napari_medsam.labels import Settled, Standing, Step
 from napari_medsam.masks import BoolArray
 from napari_medsam.propagation.stack import Stack
 
 EMPTY = b""
 """The digest of a mask without pixels."""
+
+UNTOLD = Settled(Standing.UNKNOWN)
+"""In place of a step where there is no history to ask."""
 
 CERTAIN_SCORE = 1.0
 NO_SOURCE = -1
@@ -85,21 +93,37 @@ class Reviewed:
     note: str = ""
 
 
+class _Run(NamedTuple):
+    """What was written for one object along one stack, with one step."""
+
+    entries: Mapping[int, Entry]
+    step: Step
+
+
 class Provenance:
     """What runs have written, by object and stack; the labels themselves say how much of it still holds."""
 
     def __init__(self) -> None:
-        self._runs: dict[tuple[int, Stack], list[dict[int, Entry]]] = {}
+        self._runs: dict[tuple[int, Stack], list[_Run]] = {}
 
-    def note(self, value: int, stack: Stack, entries: Mapping[int, Entry], look: Look) -> None:
-        """A run has written these slices of an object; `look` gives what is there now.
+    @property
+    def followed(self) -> frozenset[tuple[int, Stack]]:
+        """The objects of which anything is known, with their stacks."""
+        return frozenset(self._runs)
+
+    def stacks_of(self, value: int) -> frozenset[tuple[int, Stack]]:
+        """An object with each of its stacks."""
+        return frozenset(pair for pair in self._runs if pair[0] == value)
+
+    def note(self, value: int, stack: Stack, entries: Mapping[int, Entry], look: Look, step: Step = UNTOLD) -> None:
+        """These slices of an object were written with a step; `look` gives what is there now.
 
         Runs that were undone before are forgotten: what is written new cannot be followed by their redo.
         """
         if entries:
             before = {at: entry.before for at, entry in entries.items()}
             runs = _standing(self._runs.get((value, stack), []), look, before)
-            self._runs[value, stack] = [*runs, dict(entries)]
+            self._runs[value, stack] = [*runs, _Run(dict(entries), step)]
 
     def forget(self, value: int) -> None:
         """Whatever had this value is gone; the next object of this value is another one."""
@@ -113,11 +137,11 @@ class Provenance:
 class Trail:
     """An object along one stack at this moment: see `Provenance.trail`."""
 
-    def __init__(self, runs: list[dict[int, Entry]], look: Look) -> None:
+    def __init__(self, runs: Sequence[_Run], look: Look) -> None:
         self._look = look
         self._entries: dict[int, Entry] = {}
         for run in runs:
-            self._entries.update(run)
+            self._entries.update(run.entries)
 
     def entry(self, position: int) -> Entry | None:
         """What was written last on a slice; None: no run has written there."""
@@ -166,25 +190,26 @@ def digest(mask: BoolArray) -> bytes:
     return hashlib.blake2b(np.packbits(mask).data, digest_size=16).digest()
 
 
-def _standing(runs: list[dict[int, Entry]], look: Look, state: dict[int, bytes]) -> list[dict[int, Entry]]:
+def _standing(runs: Sequence[_Run], look: Look, state: dict[int, bytes]) -> list[_Run]:
     """The runs that were not undone, oldest first; `state` has the digests of slices that are not to be looked at.
 
     Each run is judged by what was there before the later ones that stand.
     """
     standing = []
     for run in reversed(runs):
-        if _holds(run, look, state):
+        known = run.step.standing
+        if known is Standing.DONE or (known is Standing.UNKNOWN and _left_alone(run.entries, look, state)):
             standing.append(run)
-            state.update({at: entry.before for at, entry in run.items()})
+            state.update({at: entry.before for at, entry in run.entries.items()})
     return standing[::-1]
 
 
-def _holds(run: Mapping[int, Entry], look: Look, state: dict[int, bytes]) -> bool:
-    """Whether something that the run has changed is as it was left; nothing is when it was undone.
+def _left_alone(entries: Mapping[int, Entry], look: Look, state: dict[int, bytes]) -> bool:
+    """Whether something that a run has changed is as it was left; nothing is when it was undone.
 
     What was prompted does not count: the user may have accepted the same mask by hand since.
     """
-    for at, entry in run.items():
+    for at, entry in entries.items():
         if entry.kind is Kind.GROWN and entry.after != entry.before:
             if at not in state:
                 state[at] = digest(look(at))

@@ -14,8 +14,10 @@ from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
 from napari_medsam.labels import LabelStore
 from napari_medsam.masks import Overlap
+from napari_medsam.objects import ObjectNames
 from napari_medsam.propagation.gathering import NEW, Followed
 from napari_medsam.propagation.growth import Growth, Laid, Written
+from napari_medsam.propagation.planning import Scene
 from napari_medsam.propagation.provenance import EMPTY, Entry
 
 
@@ -63,6 +65,21 @@ class Recording:
                     found.append(draft.key)
         self._settled = tuple(found)
         return self._settled
+
+    def remember(self, objects: ObjectNames, scene: Scene) -> None:
+        """Bring names and provenance in step with what was written, with the latest step of the labels."""
+        stack, step = self.growth.plan.stack, self._labels.latest()
+        for value, each in self.objects:
+            if value not in objects.names and not each.before:
+                scene.provenance.forget(value)
+            for plane in self.planes(value):
+                (objects.extend if each.before else objects.add)(value, each.name, plane)
+            scene.provenance.note(value, stack, self.entries[value], scene.look(value, stack), step)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of new objects that are in the labels now."""
+        return frozenset(each.name for value, each in self.objects if each.value == NEW and self.planes(value))
 
     @property
     def written(self) -> Written:

@@ -1,44 +1,43 @@
-"""Ways to say where an object is, beside a prompt on one slice: a 3D box, labels that are there, the frame before."""
+"""Ways to say where an object is, beside a prompt on one slice: a 3D box, and the frame before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_medsam.errors import GeometryError, PromptError
 from napari_medsam.geometry import Plane
-from napari_medsam.prompts import EDGE, Box, MaskPrompt, Prompts
+from napari_medsam.prompts import EDGE, Box, Prompts
+from napari_medsam.propagation.plan import SPATIAL
 from napari_medsam.propagation.stack import Stack
-from napari_medsam.propagation.subject import Key, Span, Subject
+from napari_medsam.propagation.subject import Span
 
 
-def boxed(number: int, box: Box, span: Span, stops: frozenset[int] = frozenset()) -> Subject:
-    """An object in a 3D box: its key is the middle slice of the range, the lower of two, as in LiteMedSAM's reference.
+class Solid(NamedTuple):
+    """A 3D box: what is drawn on which slice, and the range."""
 
-    Parameters
-    ----------
-    number : int
-        Of the object.
-    box : Box
-        On the slices.
-    span : Span
-        Its first and its last slice.
-    stops : frozenset of int
-        See `Subject`.
+    plane: Plane
+    box: Box
+    span: Span
+
+
+def boxed(box: Box, span: Span, stack: Stack) -> Solid:
+    """The 3D box of a box on slices and their range.
+
+    It is drawn on the middle slice of the range, the lower of two, as in LiteMedSAM's reference.
     """
-    return Subject(number, (Key((span.first + span.last) // 2, Prompts(box)),), span, stops)
+    return Solid(stack.plane((span.first + span.last) // 2), box, span)
 
 
-def cornered(number: int, corners: ArrayLike, stack: Stack, shape: tuple[int, ...]) -> Subject:
-    """An object in the 3D box between two opposite corners.
+def cornered(corners: ArrayLike, stack: Stack, shape: tuple[int, ...]) -> Solid:
+    """The 3D box between two opposite corners.
 
     Parameters
     ----------
-    number : int
-        Of the object.
     corners : (2, n) array
         Index positions in any order; the box holds all voxels that lie between them. What is outside is cut off.
     stack : Stack
@@ -62,47 +61,21 @@ def cornered(number: int, corners: ArrayLike, stack: Stack, shape: tuple[int, ..
             f"{stack.size - 1}. Draw it on the image."
         )
     box = Box.around(at[:, list(stack.axes)]).clipped(stack.plane(0).shape_in(shape))
-    return boxed(number, box, Span(max(first, 0), min(last, stack.size - 1)))
+    return boxed(box, Span(max(first, 0), min(last, stack.size - 1)), stack)
 
 
-def labelled_keys(
-    stack: Stack, read: Callable[[Plane], NDArray[Any]], value: int, span: Span | None = None
-) -> tuple[Key, ...]:
-    """A certain key for each slice on which an object has pixels: a label that is there, also a partly filled one.
-
-    Parameters
-    ----------
-    stack : Stack
-    read : callable
-        Gives the labels of a slice, (rows, columns); called once for each slice of the range, in order.
-    value : int
-        The object's label.
-    span : Span, optional
-        The slices to look at; all when left out.
-
-    Raises
-    ------
-    PromptError
-        The object has no pixel there.
-    """
-    reach = Span(0, stack.size - 1) if span is None else span
-    keys = []
-    for position in range(reach.first, reach.last + 1):
-        mask = read(stack.plane(position)) == value
-        if mask.any():
-            keys.append(Key(position, Prompts(mask=MaskPrompt(mask))))
-    if not keys:
-        raise PromptError(
-            f"Object {value} has no pixel on the slices {reach.first} to {reach.last}. Accept a mask or paint on one "
-            "of them, or draw a box."
-        )
-    return tuple(keys)
+def time_axis(plane: Plane, shape: tuple[int, ...]) -> int:
+    """The first axis of time that a slice of an image of `shape` does not show; GeometryError where there is none."""
+    times = [axis for axis, _ in plane.index if axis < len(shape) - SPATIAL]
+    if not times:
+        raise GeometryError("There is no next frame: this image has no time axis, or the view shows it.")
+    return times[0]
 
 
 def copied(
     drawn: Iterable[tuple[Plane, Prompts]], axis: int, shape: tuple[int, ...], by: int = 1
 ) -> list[tuple[Plane, Prompts]]:
-    """Prompts of a frame laid onto the next one.
+    """Prompts of a frame laid onto the next one, but for masks, which are of the earlier frame.
 
     Parameters
     ----------
@@ -118,6 +91,8 @@ def copied(
     ------
     GeometryError
         There is no such frame, or the slices show the axis.
+    PromptError
+        A mask is all that there is.
     """
     moved = []
     for plane, prompts in drawn:
@@ -127,5 +102,8 @@ def copied(
         target = at[axis] + by
         if not 0 <= target < shape[axis]:
             raise GeometryError(f"There is no frame {target}: the frames are 0 to {shape[axis] - 1}.")
-        moved.append((Plane(plane.axes, tuple({**at, axis: target}.items())), prompts))
+        lasting = replace(prompts, mask=None)
+        if not lasting:
+            raise PromptError("A mask is of its own frame alone. Draw a box or click a point, which can be copied.")
+        moved.append((Plane(plane.axes, tuple({**at, axis: target}.items())), lasting))
     return moved

@@ -34,6 +34,15 @@ class Span:
         if not 0 <= self.first <= self.last:
             raise GeometryError(f"A range goes from a slice to one not before it, not {self.first} to {self.last}.")
 
+    def common(self, other: Span) -> Span:
+        """The slices in both; GeometryError where there are none."""
+        if self.last < other.first or other.last < self.first:
+            raise GeometryError(
+                f"The ranges {self.first} to {self.last} and {other.first} to {other.last} have no slice in common. "
+                "Widen one of them."
+            )
+        return Span(max(self.first, other.first), min(self.last, other.last))
+
     def __len__(self) -> int:
         return self.last - self.first + 1
 

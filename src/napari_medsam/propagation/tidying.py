@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.labels import LabelStore
 from napari_medsam.masks import BoolArray
-from napari_medsam.propagation.provenance import Entry, Kind, Look, Trail, digest
+from napari_medsam.propagation.provenance import Look, digest
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.shapes import CleanUp, apply_near
 
@@ -101,16 +101,3 @@ def steps(shown: Tidied, labels: LabelStore) -> Iterator[tuple[Plane, NDArray[np
         after[(after == shown.value) & ~mask] = 0
         after[(after == 0) & mask] = shown.value
         yield plane, after
-
-
-def entries(shown: Tidied, trail: Trail, look: Look) -> dict[int, Entry]:
-    """What is to be noted of slices that were grown, so that they still are.
-
-    `trail` is of before the operation, `look` gives what is there after it.
-    """
-    found = {}
-    for at, before in shown.before.items():
-        entry = trail.entry(at)
-        if entry is not None and entry.after == before and entry.kind is Kind.GROWN:
-            found[at] = replace(entry, before=before, after=digest(look(at)))
-    return found

@@ -14,7 +14,7 @@ from napari_medsam.errors import MedsamError, PromptError, UnsupportedError
 from napari_medsam.inference import explained
 from napari_medsam.masks import BoolArray
 from napari_medsam.models.base import Direction, Prediction, Propagator, Segmenter
-from napari_medsam.prompts import PromptKind
+from napari_medsam.prompts import Logits, PromptKind
 from napari_medsam.propagation.followers import ByBox, ByMemory, ByShapes, BySlices, Follower, Shown, Track
 from napari_medsam.propagation.legs import Leg
 from napari_medsam.propagation.plan import Ended, Grown, Passed, Plan, Way, steps_of
@@ -126,6 +126,8 @@ class _Walk:
         self._legs = plan.legs
         self._keys = {(subject.number, key.position): key for subject in plan.subjects for key in subject.keys}
         self._masks: dict[tuple[int, int], BoolArray] = {}
+        self._logits: dict[tuple[int, int], Logits | None] = {}
+        """Those of the masks of keys, where they are handed on."""
         self._looks: dict[tuple[int, int], Look] = {}
 
     def steps(self) -> Iterator[Grown | Ended | Passed]:
@@ -145,9 +147,10 @@ class _Walk:
     def _learn(self, direction: Direction) -> Iterator[Grown | Passed]:
         """Take all keys, in the order of the walk; masks that were asked for are given the first time only."""
         positions = sorted({at for _, at in self._keys}, reverse=direction is Direction.DOWN)
+        encoded = {at for (_, at), key in self._keys.items() if self._follower.forgets or not key.certain}
         for turn, position in enumerate(positions):
             known = {number: key for (number, at), key in self._keys.items() if at == position}
-            shown = Shown(self._slices, position, positions[turn + 1 :])
+            shown = Shown(self._slices, position, [at for at in positions[turn + 1 :] if at in encoded])
             answers = self._guarded(partial(self._follower.learn, shown, known, direction), position)
             fresh = {number: key for number, key in known.items() if (number, position) not in self._masks}
             given = [self._noted(shown, number, key, answers, direction) for number, key in fresh.items()]
@@ -164,6 +167,7 @@ class _Walk:
             self._masks[at] = key.prompts.mask.pixels
         else:
             self._masks[at] = np.array(answers[number].mask)
+            self._logits[at] = self._handed_on(answers[number])
         mask = self._masks[at]
         if mask.any() and self._looked_at(at):
             self._looks[at] = Look.of(self._guarded(shown.pixels, key.position), mask)
@@ -214,7 +218,7 @@ class _Walk:
             return
         track.lost = not mask.any()
         if not track.lost:
-            track.take(shown.position, mask)
+            track.take(shown.position, mask, self._handed_on(answer))
             yield Grown(leg.number, shown.position, mask, answer.score, leg.source, leg.direction, answer.note)
         if shown.position == leg.positions[-1]:
             track.done = True
@@ -232,7 +236,14 @@ class _Walk:
         looks = (self._looks[at],) if at in self._looks else ()
         rules = self._rules(leg)
         watch = Watch(rules, self._plan.pitch, start, looks if rules.looks else ())
-        return Track(leg, self._keys[at], start, goal, watch)
+        return Track(leg, self._keys[at], start, goal, watch, self._logits.get(at))
+
+    def _handed_on(self, answer: Prediction) -> Logits | None:
+        """The logits of an answer's mask, copied so that those of the others are let go; None where of no use."""
+        if not (answer.logits and self._plan.prompting.hands_on):
+            return None
+        chosen = answer.logits[answer.chosen]
+        return replace(chosen, values=np.array(chosen.values))
 
     def _rules(self, leg: Leg) -> StopRules:
         """The rules of a leg: a box and a shape are the user's own word, and so is the object between two keys."""
