@@ -1,10 +1,12 @@
 """Make a contact sheet of runs through a volume: boxes, the run as it grows, and what came of it, in a real viewer.
 
-    python docs/make_run_frames.py                                  aorta, kidney and vertebra of the phantom
-    python docs/make_run_frames.py VOLUME BOXES.json -o SHEET.png   any volume; boxes as for `napari-medsam segment`
+    python docs/make_run_frames.py                                              organs of the phantom
+    python docs/make_run_frames.py VOLUME docs/torso_boxes.json -o SHEET.png    any volume and boxes
 
-All boxes of one view and one "range" (first and last slice, both included; all slices when left out) are followed
-together. Needs a display, as `make_screenshots.py` does. `--window` adds a picture of the window during the first run.
+The boxes of that file are for `torso_ct`, a CT of a torso in voxels of 1.5 mm; their format is that of `napari-medsam
+segment`. All boxes of one view and one "range" (first and last slice, both included; all slices when left out) are
+followed together. The run is watched from another view, where it grows out of the line that the boxes are on.
+Needs a display, as `make_screenshots.py` does. `--window` adds a picture of the window during the first run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from make_screenshots import HERE, VIEWS, draw, look, open_viewer, settle
+from make_screenshots import HERE, VIEWS, draw, look, open_viewer, save, settle
 from PIL import Image, ImageDraw
 from qtpy.QtWidgets import QApplication
 from superqt import QCollapsible
@@ -26,14 +28,16 @@ from superqt import QCollapsible
 from napari_medsam.phantom import ct_phantom
 
 PHANTOM = (
-    ("axial", {"aorta": 23, "left kidney": 23, "vertebra": 23}),
-    ("coronal", {"aorta": 93, "left kidney": 108, "vertebra": 108}),
+    ("axial", {"liver": 30, "spleen": 30, "left kidney": 30}),
+    ("coronal", {"right kidney": 103, "spleen": 103, "left kidney": 103}),
 )
-"""Slices on which the phantom's organs are boxed."""
-FOUND = (4, 12, 24)
+"""Slices on which the phantom's organs are boxed: those that end within it."""
+WATCHED = {"axial": "coronal", "coronal": "axial", "sagittal": "axial"}
+"""From where a run is watched: the rows of its slices lie along that view's axis."""
+FOUND = (6, 14, 24)
 """A frame is taken when so many slices are found."""
 FRAMES = 6
-"""Of each run: its boxes, those, and slices of what was written."""
+"""Of each run: its boxes, those, all that was written, and a slice of it."""
 SIZE = (280, 220)
 LOOSE = 2
 
@@ -50,7 +54,7 @@ def phantom_entries() -> list[dict[str, Any]]:
     return entries
 
 
-def framed(viewer: Any, controller: Any, text: str) -> Image.Image:
+def framed(viewer: Any, text: str) -> Image.Image:
     """What the canvas shows, with a line of text."""
     for _ in range(3):
         QApplication.processEvents()
@@ -76,31 +80,55 @@ def run(viewer: Any, controller: Any, entries: list[dict[str, Any]], window: lis
         draw(viewer, controller, entry)
     controller.name_object("")
     view, at = entries[0].get("view", "axial"), entries[-1]["slice"]
-    frames = [framed(viewer, controller, f"{view}, slice {at}: boxes")]
+    frames = [framed(viewer, f"{view} slice {at}: the boxes")]
+    stack, _ = volume.shown
     begun = time.monotonic()
     controller.attempt(volume.propagate)
+    across = WATCHED[view]
+    show(viewer, controller, across, crossed(entries))
     due = list(FOUND)
     while volume.growing.running:
         QApplication.processEvents()
         growth = volume.growing.growth
         if growth is not None and due and len(growth) >= due[0]:
             due.pop(0)
-            newest = max((growth.positions[0], growth.positions[-1]), key=lambda p: abs(p - volume.shown[1]))
-            volume.go(newest)
-            frames.append(framed(viewer, controller, f"slice {newest}, {len(growth)} found"))
+            frames.append(framed(viewer, f"{across} slice {crossed(entries)}: {len(growth)} slices found"))
             while window and not due:
+                show(viewer, controller, view, at + 2)
                 save(Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3]), window.pop())
-    seconds = time.monotonic() - begun
-    print(view, f"{seconds:.1f} s", controller.status[0])
+                show(viewer, controller, across, crossed(entries))
+    print(view, f"{time.monotonic() - begun:.1f} s", controller.status[0])
+    name_them(controller, entries)
+    settle(controller)
+    frames.append(framed(viewer, f"{across} slice {crossed(entries)}: all, written"))
+    for position in spread(controller, stack, FRAMES - len(frames)):
+        show(viewer, controller, view, position)
+        frames.append(framed(viewer, f"{view} slice {position}: written"))
+    return frames
+
+
+def show(viewer: Any, controller: Any, view: str, position: int) -> None:
+    """Turn to a slice, without waiting for the run."""
+    controller.turn(view)
+    controller.volume.go(position)
+    viewer.reset_view()
+    for _ in range(10):
+        QApplication.processEvents()
+
+
+def crossed(entries: list[dict[str, Any]]) -> int:
+    """The row that most of the boxes reach over, in the middle where there are several."""
+    rows = np.concatenate([np.arange(entry["box"][0], entry["box"][2]) for entry in entries])
+    reached = np.bincount(rows)
+    return int(np.median(np.flatnonzero(reached == reached.max())))
+
+
+def name_them(controller: Any, entries: list[dict[str, Any]]) -> None:
+    """Give the new objects the names of their boxes."""
     work = controller.work
     for value, entry in zip(sorted(work.session.names)[-len(entries) :], entries, strict=True):
         work.session.rename(value, entry["name"])
     work.target.show_names()
-    settle(controller)
-    for position in spread(controller, FRAMES - len(frames)):
-        volume.go(position)
-        frames.append(framed(viewer, controller, f"slice {position}, written"))
-    return frames
 
 
 def unfold(viewer: Any) -> None:
@@ -111,9 +139,8 @@ def unfold(viewer: Any) -> None:
                 fold.expand(animate=False)
 
 
-def spread(controller: Any, count: int) -> list[int]:
-    """Slices of the shown stack that have something, evenly spaced."""
-    stack, _ = controller.volume.shown
+def spread(controller: Any, stack: Any, count: int) -> list[int]:
+    """Slices of a stack that have something, evenly spaced."""
     data = np.asarray(controller.work.target.layer.data)
     others = tuple(axis for axis in range(data.ndim) if axis != stack.axis)
     there = np.flatnonzero(data.any(axis=others))
@@ -144,12 +171,6 @@ def main() -> None:
         for x, frame in enumerate(row):
             sheet.paste(frame, (x * SIZE[0], y * SIZE[1]))
     save(sheet, options.output)
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    """In 256 colours, which keeps it small."""
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(path, f"{path.stat().st_size >> 10} kB")
 
 
 if __name__ == "__main__":

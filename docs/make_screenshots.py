@@ -132,6 +132,12 @@ def picture_models(output: Path, theme: str) -> None:
         viewer.close()
 
 
+def save(picture: Image.Image, path: Path) -> None:
+    """In 256 colours, which keeps it small."""
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(path, f"{path.stat().st_size >> 10} kB")
+
+
 def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -153,13 +159,11 @@ def main() -> None:
         for entry in mine:
             draw(viewer, controller, entry)
         path = options.output / f"{stem}_{view}_{options.theme}.png"
-        viewer.screenshot(str(path), canvas_only=False, flash=False)
+        save(Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3]), path)
         controller.accept()
         settle(controller)
-        print(
-            path,
-            {v: int(np.count_nonzero(controller.session.labels.layer.data == v)) for v in controller.session.names},
-        )
+        data = np.asarray(controller.session.labels.layer.data)
+        print({value: int(np.count_nonzero(data == value)) for value in controller.session.names})
     viewer.close()
 
 

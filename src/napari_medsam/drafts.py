@@ -132,7 +132,14 @@ class Drafts:
             plane.check(self.image.grid.shape)
         self.drafts = {key: d for key, d in self.drafts.items() if key in now or (d.wanted and d.pending)}
         changed = [key for key, what in now.items() if not self._holds(key, what)]
+        self.revise({key: now[key][2] for key in now.keys() - set(changed)})
         return [self._ask(key, now[key]) for key in changed]
+
+    def revise(self, objects: Mapping[str, int]) -> None:
+        """Say by key of drafts what they are to replace, 0 for nothing; no model is asked for that."""
+        for key, value in objects.items():
+            if key in self.drafts:
+                self.drafts[key] = replace(self.drafts[key], revises=value)
 
     def ask_again(self) -> list[Request]:
         """Requests for every draft, after the window, the model or the image has changed."""
@@ -175,7 +182,7 @@ class Drafts:
 
     def _holds(self, key: str, what: tuple[Plane, Prompts, int]) -> bool:
         draft = self.drafts.get(key)
-        return draft is not None and question(draft) == what
+        return draft is not None and question(draft)[:2] == what[:2]
 
 
 def question(draft: Draft) -> tuple[Plane, Prompts, int]:

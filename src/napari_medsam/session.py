@@ -91,7 +91,7 @@ class Session(Drafts):
                 "choose labels of the same image, or new ones."
             )
         if labels is not self._labels:
-            self._provenance = Provenance()
+            self._provenance, self._accepted = Provenance(), {}
         self._labels = labels
         self._objects = ObjectNames(self.names)
 

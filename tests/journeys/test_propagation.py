@@ -210,7 +210,7 @@ def test_however_a_run_ends_what_is_found_stays_as_one_step(
     model = begin(3, bad=4)
     model.let.release(9)
     ended(bench)
-    assert found() == [3, 4, 5]
+    assert found() == [2, 3, 4]
     assert "Out of memory. Stopped: object 1 on 3 slices" in notices.pop()
     controller.undo()
 
@@ -273,3 +273,43 @@ def test_however_a_run_ends_what_is_found_stays_as_one_step(
     controller.choose_image(image)
     controller.choose_window(TYPED, 0, 255)
     begin(1)  # and the viewer is closed while it runs
+
+
+@pytest.mark.parametrize("closed", ["viewer", "window", "viewer without labels"])
+def test_what_is_found_when_the_window_closes_is_in_the_labels_and_nothing_is_said(
+    open_dock: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    viewer, dock = open_dock()
+    image = viewer.add_image(bright(), scale=(3, 1, 2), units="mm", name="rod")
+    bench = Bench(viewer, dock, image)
+    controller, volume = bench.controller, bench.controller.volume
+    controller.choose_window(TYPED, 0, 255)
+    volume.options = Options(rules=StopRules.none())
+    gui.use_model(controller, "contour", BrightFake())
+    notices: list[str] = []
+    monkeypatch.setattr(growing, "BUDGET", 0.0)
+    monkeypatch.setattr("napari.utils.notifications.show_warning", notices.append)
+    labels = None
+    if closed != "viewer without labels":
+        labels = viewer.add_labels(np.zeros((8, 30, 40), np.uint8), scale=(3, 1, 2), units="mm")
+        controller.choose_labels(labels)
+    gui.show_voxel(viewer, image, (3, 0, 0))
+    layers = controller.proposals.layers
+    layers.add(Plane.across(0, 3), Prompts(box=Box(8, 10, 20, 24)), layers.new_number())
+    bench.settle()
+    controller.attempt(volume.propagate)
+    gui.until(lambda: volume.growing.growth is not None and len(volume.growing.growth) == 3)
+    window = viewer.window._qt_window
+    window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)  # the fixture closes it once more
+    if closed == "window":
+        dock.parentWidget().hide()  # the dock alone may be hidden
+        assert volume.growing.running
+        dock.parentWidget().show()
+        window.close()
+        assert not volume.growing.running
+    else:
+        viewer.close()
+    if labels is not None:
+        assert np.count_nonzero(labels.data.any(axis=(1, 2))) == 3
+    assert not volume.growing.running
+    assert not notices

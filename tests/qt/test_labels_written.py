@@ -12,10 +12,14 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from napari.layers import Labels
+from tests.unit.following import SHAPE as VOLUME
+from tests.unit.following import document, grown, propose
 
-from napari_medsam.errors import GeometryError, ImageError, LabelsError
+from napari_medsam.errors import GeometryError, ImageError, LabelsError, PromptError
 from napari_medsam.geometry import Plane
-from napari_medsam.labels import values_of
+from napari_medsam.labels import Standing, values_of
+from napari_medsam.propagation.subject import Span
+from napari_medsam.widgets.compat import latest_step
 from napari_medsam.widgets.labelling import planes_at
 from napari_medsam.widgets.layer_labels import LayerLabels
 from napari_medsam.widgets.workspace import open_workspace
@@ -149,6 +153,89 @@ def test_the_highest_value_follows_what_is_accepted_painted_taken_back_and_repla
     layer.data = np.full((4, 6, 8), 2, np.uint16)
     seen.append(labels.highest())
     assert seen == [0, 3, 9, 40, 300, 3, 11, 2]
+
+
+def test_a_step_is_known_for_done_or_undone_whatever_is_drawn_after_it() -> None:
+    layer = Labels(np.zeros(SHAPE, np.uint8))
+    store = LayerLabels(layer)
+    beginning = store.latest()
+    store.put((plane, values_for(plane, 7)) for plane in PLANES)
+    first = store.latest()
+    layer.paint((2, 3, 3), 9)
+    stroke = store.latest()
+    store.put([(Plane.across(0, 0), np.full((6, 8), 300))])  # the type grows
+    last = store.latest()
+
+    def undone() -> list[bool]:
+        return [step.standing is Standing.UNDONE for step in (beginning, first, stroke, last)]
+
+    assert undone() == [False, False, False, False]
+    layer.undo()
+    store.undo()
+    assert undone() == [False, False, True, True]
+    assert store.latest().standing is Standing.DONE
+    layer.undo()
+    assert undone() == [False, True, True, True]
+    layer.redo()
+    store.redo()
+    assert undone() == [False, False, False, True]
+    layer.undo()
+    layer.paint((2, 3, 4), 8)
+    layer.redo()
+    assert undone() == [False, False, True, True]
+    layer.undo()
+    layer.undo()
+    layer.fill((2, 3, 4), 4)
+    assert undone() == [False, True, True, True]
+
+
+def test_a_step_that_a_hundred_later_ones_have_pushed_out_stays_done() -> None:
+    layer = Labels(np.zeros(SHAPE, np.uint8))
+    store = LayerLabels(layer)
+    steps = []
+    for i in range(103):
+        layer.paint((i % 4, 3, 4), 1 + i)
+        steps.append(store.latest())
+    for _ in range(200):
+        layer.undo()
+    undone = [step.standing is Standing.UNDONE for step in steps]
+    assert undone == [False] * 3 + [True] * 100
+    layer.paint((2, 1, 1), 7)
+    assert [step.standing is Standing.UNDONE for step in steps] == undone
+
+
+def test_a_step_is_as_it_was_last_when_napari_forgets_its_history() -> None:
+    layer = Labels(np.zeros(SHAPE, np.uint8))
+    layer.brush_size = 1
+    store = LayerLabels(layer)
+    steps = []
+    for row in range(4):
+        layer.paint((1, row, 4), 3)
+        steps.append(store.latest())
+    layer.undo()
+    layer.editable = False
+    layer.editable = True
+    for row in range(3):
+        layer.paint((2, row, 4), 3)
+        layer.undo()
+        assert [step.standing for step in steps] == [Standing.DONE] * 3 + [Standing.UNDONE]
+    assert store.latest().standing is Standing.DONE
+    assert latest_step(object()).standing is Standing.UNKNOWN, "a napari that keeps its history in another way"
+
+
+def test_what_the_user_has_emptied_stays_so_in_a_layer_too() -> None:
+    session = document(labels=LayerLabels(Labels(np.zeros(VOLUME, np.uint8))))
+    layer = session.labels.layer
+    propose(session, 4)
+    grown(session, span=Span(4, 5))
+    session.target = 1
+    _, rows, columns = np.nonzero(layer.data[5:6])
+    layer.data_setitem((np.full_like(rows, 5), rows, columns), 0)
+    with pytest.raises(PromptError, match="nothing to do"):
+        grown(session, span=Span(4, 8))
+    layer.undo()
+    grown(session, span=Span(4, 8))
+    assert [z for z in range(9) if layer.data[z].any()] == [4, 5, 6, 7]
 
 
 def test_values_are_found_as_by_sorting() -> None:

@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
-from napari_medsam.widgets.strip import BAR, BRACKET, MARGIN, SliceStrip, colour_of
+from napari_medsam.widgets.strip import BAR, BRACKET, CHANGED, MARGIN, SliceStrip, colour_of
 
 WIDTH = 230
 
@@ -72,12 +72,13 @@ def test_what_is_known_of_a_slice_is_said_and_forgotten_with_the_stack(strip: Sl
     strip.setScores({2: 0.5})
     strip.setKeys({0})
     strip.setStops({4})
+    strip.setChanged({3})
     said = [strip.said_of(at) for at in range(5)]
     assert said == [
         "slice 0, prompted, painted or corrected, encoded",
         "slice 1",
         "slice 2, score 0.50, encoded",
-        "slice 3",
+        "slice 3, would be changed",
         "slice 4, stop here",
     ]
     plain = seen(strip)
@@ -92,3 +93,16 @@ def test_what_is_known_of_a_slice_is_said_and_forgotten_with_the_stack(strip: Sl
     assert strip.value() == 3
     strip.setSize(0)
     seen(strip)
+
+
+def test_the_slices_that_a_clean_up_would_change_are_marked_and_no_others(strip: SliceStrip) -> None:
+    strip.setSize(10)
+    strip.setScores(dict.fromkeys(range(10), 0.9))
+    strip.setChanged({2, 7})
+    image = strip.grab().toImage()
+    ratio = image.width() / WIDTH
+    y = round((BRACKET + BAR - 2) * ratio)
+    length = (WIDTH - 2 * MARGIN) / 10
+    middles = (round((MARGIN + (at + 0.5) * length) * ratio) for at in range(10))
+    marked = [at for at, x in enumerate(middles) if image.pixelColor(x, y).name() == CHANGED]
+    assert marked == [2, 7]

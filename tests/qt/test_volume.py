@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from tests import gui
 from tests.contract.fakes import BoxFake, BrightFake
@@ -20,6 +23,7 @@ from napari_medsam.propagation.prompting import Feed, Prompting
 from napari_medsam.propagation.stopping import StopRules
 from napari_medsam.propagation.ways import ways_of
 from napari_medsam.shapes import CleanUp, Operation
+from napari_medsam.widgets import growing
 from napari_medsam.widgets.controller import Controller
 from napari_medsam.widgets.reach import Reach
 from napari_medsam.widgets.volume import Options
@@ -58,11 +62,16 @@ class Made:
         self.viewer = ViewerModel()
         self.image = self.viewer.add_image(data, name="ct", **(place or GRID))
         self.controller = Controller(self.viewer)
+        self.said = ""
+        self.controller.said.connect(self._hear)
         self.controller.choose_image(self.image)
         self.controller.choose_window(TYPED, 0, 255)
         gui.use_model(self.controller, "contour", BrightFake())
         self.volume = self.controller.volume
         self.volume.options = Options(rules=StopRules.none())
+
+    def _hear(self, said: str, kind: str) -> None:
+        self.said += said + "\n"
 
     def show(self, *voxel: int) -> Plane:
         gui.show_voxel(self.viewer, self.image, voxel)
@@ -248,7 +257,7 @@ def test_prompts_are_copied_to_the_next_frame_and_objects_followed_through_time(
     made.show(3, 1, 5, 5)
     made.draw(made.volume.shown[0].plane(3), Prompts(box=Box(4, 5, 13, 20)))
     made.controller.attempt(made.volume.copy_to_next_frame)
-    assert made.status == "This is the last frame."
+    assert made.status == "There is no frame 4: the frames are 0 to 3."
 
 
 def test_a_correction_is_kept_and_followed_to_the_next_one(make: Any) -> None:
@@ -282,23 +291,48 @@ def test_clean_up_is_shown_before_it_is_written(make: Any) -> None:
     made = make(blob() * 200)
     made.box(made.show(4, 0, 0), blob())
     made.propagate()
-    layer = made.controller.work.target.layer
+    layer, tidying = made.controller.work.target.layer, made.volume.tidying
     layer.data_setitem((np.array([0, 0]), np.array([0, 0]), np.array([0, 1])), 1)
     before = made.labels
     preview = made.controller.proposals.preview
-    made.controller.attempt(lambda: made.volume.look_at(CleanUp(Operation.LARGEST)))
+    faint = preview.layer.opacity
+
+    def look(cleanup: CleanUp = CleanUp(Operation.LARGEST)) -> None:  # noqa: B008
+        made.controller.attempt(lambda: made.volume.look_at(cleanup))
+        gui.until(lambda: not tidying.looking)
+
+    look()
     assert np.argwhere(preview.layer.data).tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert preview.layer.opacity > faint, "over the label that it is about"
+    assert set(tidying.changes(made.volume.shown[0])) == {0}
+    assert made.status == (
+        "0 voxels would come (cyan) and 2 go (magenta), on slice 0, marked on the strip, none on this one "
+        "(Shift+N: the next). Apply or cancel."
+    )
+    made.controller.attempt(made.volume.next_doubtful)
+    assert made.volume.shown[1] == 0, "where it would change something"
     assert np.array_equal(made.labels, before)
-    made.volume.tidying.cancel()
-    made.volume.tidying.cancel()
+    tidying.cancel()
+    tidying.cancel()
     assert not preview.layer.data.any()
+    assert preview.layer.opacity == faint
     made.controller.attempt(lambda: made.volume.look_at(CleanUp(Operation.LARGEST)))
-    made.controller.attempt(made.volume.tidying.apply)
+    tidying.cancel()  # before it is worked out
+    gui.settle(made.controller)
+    assert not tidying.showing
+    look()
+    made.controller.attempt(tidying.apply)
     assert np.array_equal(made.labels == 1, blob())
+    look()
+    assert made.status == "object 1 is in one piece already, so nothing would change."
     made.controller.undo()
     assert np.array_equal(made.labels, before)
-    made.controller.attempt(made.volume.tidying.apply)
+    made.controller.attempt(tidying.apply)
     assert "Nothing is shown" in made.status
+    made.controller.choose_object(1)
+    layer.data_setitem(tuple(np.argwhere(made.labels == 1).T), 0)
+    look()
+    assert "nothing of this object" in made.status
 
 
 def test_what_cannot_be_followed_is_said_with_the_way_out(make: Any) -> None:
@@ -322,7 +356,7 @@ def test_panels_show_and_say_the_same(qapp: QApplication) -> None:
     said: list[Any] = []
     reach.chosen.connect(lambda *ends: said.append(ends))
     for ends in ((None, None), (3, None), (None, 0), (8, 2)):
-        reach.setValue(Reach(*ends), 9)
+        reach.setValue(Reach(*ends))
         assert reach.value() == ends
     assert not said
     reach.first.setValue(5)
@@ -365,3 +399,328 @@ def test_the_way_is_the_better_one_of_the_model_until_another_is_chosen(make: An
     made.propagate()
     assert np.array_equal(made.labels == 1, blob())
     assert model.trackers, "by the model's memory"
+
+
+def test_what_a_run_came_to_is_said_by_slices_found_unchanged_and_cleared(make: Any) -> None:
+    made = make(blob() * 200)
+    made.box(made.show(4, 0, 0), blob())
+    made.propagate()
+    assert made.status == "Followed: object 1 on 6 slices, 2 to 7 (end of the range)."
+    made.propagate()
+    assert made.status.startswith(
+        "Followed: object 1 on 5 slices, 2 to 3, 5 to 7 (end of the range). Nothing has changed"
+    )
+    layer = made.controller.work.target.layer
+    layer.data_setitem((np.array([6, 6]), np.array([8, 8]), np.array([8, 9])), 0)  # a correction
+    dark = made.image.data.copy()
+    dark[7] = 0
+    made.image.data = dark
+    made.controller.recompute()
+    gui.settle(made.controller)
+    made.propagate()
+    assert "object 1 on 3 slices, 2 to 3, 5 (" in made.status
+    assert "Cleared on 1 slice, 7, where it was not found again." in made.status
+
+
+def test_a_run_into_pixels_of_other_objects_says_so_and_what_to_do(make: Any) -> None:
+    made = make(blob() * 200)
+    made.box(made.show(4, 0, 0), blob())
+    made.propagate()
+    made.controller.choose_object(1)
+    made.controller.name_object("bladder")
+    made.controller.choose_object(None)
+    made.box(made.show(5, 0, 0), blob())
+    made.propagate()
+    said, kind = made.controller.status
+    assert kind == "error"
+    assert "Nothing was written" in said
+    assert "belongs to other objects (bladder)" in said
+    assert "overwrite" in said
+    layer = made.controller.work.target.layer
+    layer.data_setitem(tuple(np.argwhere(blob() & (np.arange(9)[:, None, None] > 5)).T), 0)
+    made.propagate()
+    said, kind = made.controller.status
+    assert kind == "ready"
+    assert "on 2 slices, 6 to 7" in said
+    assert "On 4 slices, 2 to 5, every pixel of it belongs to other objects (bladder)" in said
+
+
+def test_a_typed_range_is_taken_as_typed_and_is_not_lost_while_it_is_typed(make: Any, qtbot: Any) -> None:
+    made = make(blob() * 200)
+    volume, panel = made.volume, RangePanel({"from": ",", "to": "."})
+    qtbot.addWidget(panel)
+    panel.chosen.connect(lambda first, last: made.controller.attempt(lambda: volume.set_range(first, last)))
+    volume.changed.connect(lambda: panel.setValue(volume.reach))
+    made.show(4, 0, 0)
+    volume.set_range(2, 6)
+
+    def typed(text: str, box: Any) -> None:
+        box.selectAll()
+        QTest.keyClick(box, Qt.Key.Key_Delete)
+        QTest.keyClicks(box, text)
+
+    typed("99", panel.last)
+    panel.setValue(volume.reach)
+    assert panel.last.text() == "99", "a refresh does not touch it"
+    QTest.keyClick(panel.last, Qt.Key.Key_Return)
+    assert volume.reach == Reach(2, 8)
+    assert made.status == "There is no slice 99: the last one is 8. Runs go from slice 2 to 8 of 9 slices."
+    assert panel.last.text() == "8"
+    typed("", panel.first)
+    QTest.keyClick(panel.first, Qt.Key.Key_Return)
+    assert volume.reach == Reach(None, 8)
+    assert panel.first.text() == "start"
+    typed("3", panel.first)
+    QTest.keyClick(panel.first, Qt.Key.Key_Return)
+    assert volume.reach == Reach(3, 8)
+
+
+def of(made: Made, value: int, z: int) -> np.ndarray:
+    """The pixels of an object on a slice."""
+    return np.asarray(made.labels[z] == value)
+
+
+def test_a_box_and_a_rerun_correct_a_slice_without_choosing_the_object_and_new_object_stays(make: Any) -> None:
+    made = make(blob() * 200 + other() * 180)
+    made.box(made.show(4, 0, 0), blob())
+    made.propagate()
+    made.draw(made.show(5, 0, 0), Prompts(box=Box(5, 6, 8, 10)))
+    made.run(made.volume.again)
+    wanted = np.zeros(SHAPE[1:], dtype=bool)
+    wanted[5:8, 6:10] = True
+    assert np.array_equal(of(made, 1, 5), wanted), "it has taken the place of what was found"
+    assert made.controller.session.names == {1: "object 1"}
+    made.box(made.show(3, 0, 0), other())
+    made.run(made.volume.again)
+    assert "does not touch object 1" in made.status
+    made.controller.accept()
+    assert np.array_equal(made.labels[3] == 2, other()[3]), "the next box is a new object, as Object says"
+    assert np.array_equal(of(made, 1, 3), blob()[3])
+
+
+def test_where_the_object_is_not_a_box_and_a_rerun_go_on_with_it_and_what_is_certain_is_not_replaced(make: Any) -> None:
+    made = make(blob() * 200)
+    made.volume.set_range(3, 5)
+    made.box(made.show(4, 0, 0), blob())
+    made.propagate()
+    made.volume.set_range(None, None)
+    made.box(made.show(6, 0, 0), blob())
+    made.run(made.volume.again)
+    assert np.array_equal(made.labels == 1, blob() & (np.arange(9)[:, None, None] > 2))
+    made.draw(made.show(4, 0, 0), Prompts(box=Box(5, 6, 8, 10)))
+    made.run(made.volume.again)
+    assert "Refine" in made.status
+    assert np.array_equal(of(made, 1, 4), blob()[4])
+
+
+def test_a_box_replaces_what_it_overlaps_of_the_object_chosen_now_and_is_added_elsewhere(make: Any) -> None:
+    made = make(blob() * 200 + other() * 180)
+    made.box(made.show(4, 0, 0), blob())
+    made.propagate()
+    controller = made.controller
+
+    def revised() -> list[int]:
+        return [draft.revises for draft in controller.session.drafts.values()]
+
+    made.draw(made.show(5, 0, 0), Prompts(box=Box(5, 6, 8, 10)))
+    seen = [revised()]
+    for value in (1, None, 1):
+        controller.choose_object(value)
+        seen.append(revised())
+    assert seen == [[0], [1], [0], [1]]
+    assert not controller.session.drafts["own 2"].pending, "for which no model is asked again"
+    controller.clear()
+
+    made.box(made.show(5, 0, 0), other())
+    assert revised() == [0]
+    assert "Accept adds it to object 1" in made.status
+    controller.choose_object(None)
+    controller.accept()
+    assert np.array_equal(of(made, 1, 5), blob()[5])
+    assert np.array_equal(of(made, 2, 5), other()[5])
+
+    controller.attempt(made.volume.next_doubtful)
+    z = made.volume.shown[1]
+    made.draw(made.show(z, 0, 0), Prompts(box=Box(0, 0, 3, 3)))
+    made.box(made.show(4, 0, 0), other())
+    made.image.data = made.image.data + 0
+    assert (of(made, 1, z) & blob()[z]).sum() == blob()[z].sum(), "the next box accepts it, and destroys nothing"
+
+
+class Full:
+    """An array of a kind of its own that takes so many writes and no more."""
+
+    def __init__(self, data: np.ndarray, writes: int) -> None:
+        self.data, self.writes = data, writes
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.data[at]
+
+    def __setitem__(self, at: Any, values: Any) -> None:
+        self.writes -= 1
+        if self.writes < 0:
+            raise OSError("No space left on device")
+        self.data[at] = values
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return np.asarray(self.data)
+
+
+@pytest.mark.parametrize("kind", ["read-only", "zarr for reading", "full of labels"])
+def test_labels_that_cannot_take_what_a_run_finds_are_refused_before_it(make: Any, tmp_path: Any, kind: str) -> None:
+    made = make(blob() * 200)
+    data: Any = np.zeros(SHAPE, np.uint8)
+    data[0, 0, 0] = 255
+    if kind == "read-only":
+        data.flags.writeable = False
+    else:
+        zarr.array(data, store=str(tmp_path / "labels.zarr"), chunks=(1, 20, 24))
+        data = zarr.open(str(tmp_path / "labels.zarr"), mode="r" if kind == "zarr for reading" else "r+")
+    labels = made.viewer.add_labels(data, scale=(3, 1, 2), translate=(-20, 7, 100), units="mm")
+    made.controller.choose_labels(labels)
+    made.box(made.show(4, 0, 0), blob())
+    made.controller.attempt(made.volume.propagate)
+    assert not made.volume.growing.running
+    assert made.controller.status[1] == "error"
+    assert "hoose new labels" in made.status
+    made.controller.accept()
+    assert made.controller.status[1] == "error"
+    assert made.controller.session.drafts, "nothing is lost"
+    made.controller.choose_labels(None)
+    made.propagate()
+    assert np.array_equal(made.labels == 1, blob())
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_what_labels_do_not_take_at_the_end_of_a_run_goes_into_new_ones(make: Any, existing: bool) -> None:
+    made = make(blob() * 200)
+    disk = Full(np.zeros(SHAPE, np.uint16), 99)
+    labels = made.viewer.add_labels(disk, scale=(3, 1, 2), translate=(-20, 7, 100), units="mm", name="disk")
+    made.controller.choose_labels(labels)
+    made.box(made.show(4, 0, 0), blob())
+    if existing:
+        made.controller.name_object("bladder")
+        made.controller.accept()
+        made.controller.choose_object(1)
+    disk.writes = 3
+    made.propagate()
+    said, kind = made.controller.status
+    assert kind == "error"
+    assert "No space left on device" in said
+    assert "new labels 'ct labels'" in said
+    assert np.array_equal(made.labels == 1, blob()), "in the labels that are in use now"
+    assert made.controller.session.names == {1: "bladder" if existing else "object 1"}
+    assert not made.controller.session.drafts
+    made.controller.undo()
+    assert not made.labels.any()
+
+
+def test_an_undo_that_cannot_be_written_is_said(make: Any) -> None:
+    made = make(blob() * 200)
+    disk = Full(np.zeros(SHAPE, np.uint16), 99)
+    labels = made.viewer.add_labels(disk, scale=(3, 1, 2), translate=(-20, 7, 100), units="mm", name="disk")
+    made.controller.choose_labels(labels)
+    made.box(made.show(4, 0, 0), blob())
+    made.controller.accept()
+    disk.writes = 0
+    for act in (made.controller.undo, made.controller.redo):
+        act()
+        assert made.controller.status[1] == "error"
+        assert "No space left on device" in made.status
+
+
+def begin(made: Made, done: int) -> None:
+    """A run from what is drawn and chosen, of which `done` slices are found and no more until the event loop runs."""
+    made.controller.attempt(made.volume.propagate)
+    gui.until(lambda: made.volume.growing.growth is not None and len(made.volume.growing.growth) == done)
+
+
+def slices_of(made: Made) -> list[int]:
+    return [int(z) for z in np.flatnonzero(made.labels.any(axis=(1, 2)))]
+
+
+def ended(made: Made) -> None:
+    gui.until(lambda: not made.volume.growing.running)
+    gui.settle(made.controller)
+
+
+def test_what_a_run_went_out_from_may_be_taken_back_and_then_nothing_of_it_is_written(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "BUDGET", 0.0)  # a slice an errand
+    made = make(blob() * 200)
+    controller = made.controller
+    made.box(made.show(3, 0, 0), blob())
+    controller.accept()
+    controller.choose_object(1)
+    begin(made, 2)
+    controller.undo()
+    assert not made.volume.growing.running
+    assert "taken back" in made.status
+    gui.settle(controller)
+    assert not made.labels.any()
+    controller.redo()
+
+    controller.choose_object(1)
+    made.box(made.show(7, 0, 0), blob())
+    controller.accept()
+    begin(made, 3)
+    made.controller.work.target.layer.undo()  # by napari's own key
+    ended(made)
+    assert "taken back" in made.status
+    assert slices_of(made) == [2, 3, 4, 5], "what came from the other slice is there"
+
+
+def test_clearing_leaves_the_proposals_of_a_run_and_says_that_it_goes_on(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "BUDGET", 0.0)
+    made = make(blob() * 200 + other() * 180)
+    made.box(made.show(4, 0, 0), blob())
+    begin(made, 2)
+    made.controller.proposals.collecting = True
+    made.controller.proposals.layers.add(Plane.across(0, 4), Prompts(box=around(other()[4])), 9)
+    made.controller.proposals.read()
+    made.controller.clear()
+    assert len(made.controller.session.drafts) == 1
+    assert "The run goes on" in made.status
+    ended(made)
+    assert np.array_equal(made.labels > 0, blob())
+    assert not made.controller.session.drafts
+
+
+def test_a_run_stops_when_pixels_change_and_goes_on_when_the_image_is_moved(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "BUDGET", 0.0)
+    made = make(blob() * 200)
+    made.box(made.show(4, 0, 0), blob())
+    begin(made, 2)
+    made.image.data = made.image.data + 1
+    assert not made.volume.growing.running
+    assert len(slices_of(made)) == 2
+    assert "The pixels of the image have changed. Stopped: object 1 on 2 slices" in made.said
+    gui.settle(made.controller)
+    made.controller.undo()
+    made.box(made.show(4, 0, 0), blob())
+    begin(made, 2)
+    made.image.translate = (0, 0, 0)
+    ended(made)
+    assert np.array_equal(made.labels == 1, blob()), "in labels where the image is now"
+    assert "new labels" in made.said
+
+
+def test_other_labels_chosen_in_the_middle_of_a_run_end_that_of_an_object(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "BUDGET", 0.0)
+    made = make(blob() * 200)
+    made.box(made.show(4, 0, 0), blob())
+    made.controller.accept()
+    made.controller.choose_object(1)
+    layer = made.controller.work.target.layer
+    begin(made, 2)
+    made.controller.choose_labels(None)
+    assert np.count_nonzero(np.asarray(layer.data).any(axis=(1, 2))) == 3
+    assert "Other labels were chosen. Stopped: object 1 on 2 slices" in made.said

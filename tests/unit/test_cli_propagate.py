@@ -255,7 +255,7 @@ def test_ctrl_c_writes_what_is_done_and_says_so(propagate, bright, tmp_path, mon
     assert done.status == 1
     assert "Stopped. What was found before is written." in done.err
     found = labels_in(tmp_path)
-    assert [z for z in range(9) if found[z].any()] == [4, 5, 6, 7]
+    assert [z for z in range(9) if found[z].any()] == [3, 4, 5, 6]
 
 
 def test_ctrl_c_twice_leaves_the_slice_in_hand_and_writes_what_is_done(
@@ -272,7 +272,7 @@ def test_ctrl_c_twice_leaves_the_slice_in_hand_and_writes_what_is_done(
     done = propagate("--box", box(1, 4), *BRIGHT, image=bright)
     assert done.status == 1
     assert "Stopped. What was found before is written." in done.err
-    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [4, 5, 6]
+    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(("presses", "status"), [(2, 1), (3, 130)])
@@ -379,7 +379,7 @@ def test_an_error_half_way_keeps_what_is_done(propagate, bright, tmp_path, monke
     done = propagate("--box", box(1, 4), *BRIGHT, "--report", tmp_path / "r.json", image=bright)
     assert done.status == 1
     assert "memory" in done.err
-    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [4, 5, 6]
+    assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [3, 4, 5]
     assert "memory" in json.loads((tmp_path / "r.json").read_text())["error"]
 
 

@@ -307,8 +307,8 @@ class RoundsFake(BrightFake):
 @pytest.mark.parametrize(
     ("prompting", "heard"),
     [
-        # the key, then three slices up from it, then three down from it
-        (Prompting(Feed.MASK, motion=False), [0, 1, 2, 3, 1, 5, 6]),
+        # the key, then a slice up from it and one down from it, and so on
+        (Prompting(Feed.MASK, motion=False), [0, 1, 1, 2, 3, 4, 5]),
         (Prompting(Feed.MASK), [0] * 7),
         (Prompting(motion=False), [0] * 7),
     ],
@@ -325,6 +325,18 @@ def test_a_certain_mask_has_no_logits_and_each_object_its_own() -> None:
     run(of_subjects(data, subjects, Way.SLICES, rules=NONE, prompting=Prompting(Feed.MASK, motion=False)), model)
     # the key of 2; slice 1 of 1; slice 2 of both; slice 3 of both
     assert model.heard == [0, 0, 2, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("way", "order"),
+    [
+        (Way.SLICES, [3, 4, 2, 5, 1, 6, 0, 7, 8]),
+        (Way.BOX, [3, 4, 2, 5, 1, 6, 0, 7, 8]),
+        (Way.MEMORY, [3, 4, 5, 6, 7, 8, 2, 1, 0]),
+    ],
+)
+def test_a_run_goes_both_ways_in_turn_except_where_the_memory_is_of_one(way: Way, order: list[int]) -> None:
+    assert list(grown(run(plan(volume(9), [key(3)], way, rules=NONE), BrightFake()))) == order
 
 
 # -- what is read and encoded ----------------------------------------------------------------------------------
@@ -415,7 +427,7 @@ def test_a_slice_ahead_that_cannot_be_read_fails_when_its_turn_comes() -> None:
     steps = walk(replace(plan(data, [key(1)], rules=NONE), pixels=gone), BatchFake(), EmbeddingStore())
     with pytest.raises(ImageError, match=r"Slice 4 is gone"):
         found.extend(event.position for event in steps)
-    assert found == [1, 2, 3]
+    assert found == [1, 2, 0, 0, 3], "downwards all was found before"
 
 
 def test_interpolation_reads_no_slice() -> None:
@@ -586,9 +598,9 @@ def test_a_plan_that_does_not_fit_its_image_is_refused() -> None:
 def test_what_was_found_before_a_failure_stays(way: Way, raised: Exception, expected: type[Exception]) -> None:
     found: list[int] = []
     steps = walk(plan(volume(8), [key(2)], way, rules=NONE), _FailingLater(raised, after=3), EmbeddingStore())
-    with pytest.raises(expected, match="slice 5"):
+    with pytest.raises(expected, match="slice 4"):
         found.extend(event.position for event in steps)
-    assert found == [2, 3, 4]
+    assert found == [2, 3, 1]
 
 
 class _FailingLater(RaisingFake):

@@ -696,7 +696,7 @@ def test_memory_that_runs_out_half_way_keeps_what_is_done() -> None:
     with pytest.raises(Exception, match="memory"):
         walked(growth, Short())
     session.write_growth(growth)
-    assert slices(session, 1) == [4, 5, 6]
+    assert slices(session, 1) == [3, 4, 5]
     session.undo()
     assert not voxels(session).any()
 

@@ -345,7 +345,7 @@ class _Account:
                 here = FoundSlice(values[number], at, found.score, found.source)
                 self._take(here, current[found.packed.region][found.packed.inner()])
         ends = ((values[e.number], e.source, e.direction.name.lower(), e.position, str(e.why)) for e in growth.ended)
-        self.ended = tuple(EndedAt(*end) for end in sorted(ends, key=lambda end: end[:2]))
+        self.ended = tuple(EndedAt(*end) for end in sorted(ends, key=lambda end: end[:3]))
 
     def _take(self, here: FoundSlice, under: NDArray[Any]) -> None:
         """Note a slice where the labels are `under` its mask, (k,)."""

@@ -135,8 +135,8 @@ class BySlices:
         self._segmenter = segmenter
         self._keys: dict[int, NDArray[np.uint8]] = {}
         """Key slices that were looked at, by position, so that they are not read again for each direction."""
-        self._before: dict[int, NDArray[np.uint8]] = {}
-        """The slices that the last masks lie on, by position."""
+        self._before: dict[Direction, dict[int, NDArray[np.uint8]]] = {}
+        """The slices that the last masks lie on, by direction and position."""
 
     def learn(self, shown: Shown, known: Mapping[int, Key], direction: Direction) -> Mapping[int, Prediction]:
         """Ask for the masks of keys with open prompts."""
@@ -148,11 +148,12 @@ class BySlices:
     def follow(self, shown: Shown, tracks: Mapping[int, Track]) -> Mapping[int, Prediction]:
         """Ask for each object with its next prompts."""
         needed = {track.last for track in tracks.values()} if self._plan.prompting.moves else set()
-        held = {**self._keys, **self._before}
-        self._before = {at: held[at] if at in held else shown.other(at) for at in needed}
+        direction = next(track.leg.direction for track in tracks.values())
+        held = {**self._keys, **self._before.get(direction, {})}
+        before = self._before[direction] = {at: held[at] if at in held else shown.other(at) for at in needed}
         found = {number: self._ask(shown, self._next(track, shown)) for number, track in tracks.items()}
         if needed:
-            self._before[shown.position] = shown.pixels()
+            before[shown.position] = shown.pixels()
         return found
 
     def _next(self, track: Track, shown: Shown) -> Prompts:
@@ -161,7 +162,7 @@ class BySlices:
             return Prompts(drawn_box(track.key, track.start, plan))
         if not plan.prompting.moves:
             return prompted(track.mask, plan.prompting, spec, plan.pixel, track.logits)
-        place = expected(track.mask, self._before[track.last], shown.pixels())
+        place = expected(track.mask, self._before[track.leg.direction][track.last], shown.pixels())
         asked = prompted(place.mask, plan.prompting, spec, plan.pixel)
         if asked.box is None:
             return asked

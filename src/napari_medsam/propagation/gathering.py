@@ -63,6 +63,12 @@ class Followed:
         """Digest of the object's pixels at a position when the run was planned."""
         return self.before.get(position, EMPTY)
 
+    def anew(self) -> Followed:
+        """The same as a new object: what it has on certain slices is given, so that it comes with what is found."""
+        keys = [key for subject in self.subjects for key in subject.keys if key.certain]
+        masks = {key.position: key.prompts.mask.pixels for key in keys if key.prompts.mask is not None}
+        return Followed(NEW, self.name, self.subjects, self.drafts, {**masks, **self.given})
+
 
 class Marked:
     """What proposals say about one object.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from napari_medsam.labels import LabelStore, Packed
 from napari_medsam.masks import BoolArray, Overlap, merged
 from napari_medsam.propagation.gathering import Followed
 from napari_medsam.propagation.plan import Ended, Grown, Passed, Plan, steps_of
-from napari_medsam.propagation.provenance import CERTAIN_SCORE, Entry, Kind, digest
+from napari_medsam.propagation.provenance import CERTAIN_SCORE, EMPTY, Entry, Kind, digest
 
 
 class Found(NamedTuple):
@@ -110,6 +110,47 @@ class Growth:
         elif isinstance(result, Grown):
             here = self._found.setdefault(result.position, {})
             here[result.number] = Found(Packed(result.mask), result.score, result.source, result.note)
+
+    @property
+    def origins(self) -> frozenset[tuple[int, int]]:
+        """What the run goes out from: (number of the run, position) of every key."""
+        return frozenset((s.number, key.position) for each in self.objects for s in each.subjects for key in s.keys)
+
+    @property
+    def lost(self) -> frozenset[tuple[int, int]]:
+        """Those of `origins` that were in the labels at the plan, and of which nothing is there now.
+
+        Raises
+        ------
+        LabelsError
+            The labels cannot be read.
+        """
+        gone = set()
+        for each in self.objects:
+            for subject in each.subjects:
+                at = {key.position for key in subject.keys if key.certain and key.position not in each.given}
+                for position in (p for p in at if each.known(p) != EMPTY):
+                    if not (self.labels.read(self.plan.stack.plane(position)) == each.value).any():
+                        gone.add((subject.number, position))
+        return frozenset(gone)
+
+    def without(self, lost: Collection[tuple[int, int]]) -> Growth:
+        """The same but for what came from some of its `origins`; nothing that was found before is cleared then."""
+        if not lost:
+            return self
+        kept = Growth(self.plan, self.objects, self.labels)
+        kept._ended = self._ended
+        for position, here in self._found.items():
+            holds = {number: found for number, found in here.items() if (number, found.source) not in lost}
+            if holds:
+                kept._found[position] = holds
+        return kept
+
+    def anew(self, labels: LabelStore) -> Growth:
+        """The same as new objects of other labels, in which nothing is, with the slices that they had."""
+        made = Growth(self.plan, [each.anew() for each in self.objects], labels)
+        made.complete, made._found, made._ended = self.complete, self._found, self._ended
+        return made
 
     @property
     def steps(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,7 @@ from napari_medsam.propagation.subject import Key
 from napari_medsam.propagation.why import Why
 
 Value = TypeVar("Value")
+Steps = Iterator[Grown | Ended | Passed]
 
 MOST_AHEAD = 32
 """Slices that are looked ahead at most, for models that encode several at a time."""
@@ -33,8 +34,9 @@ MOST_AHEAD = 32
 def walk(plan: Plan, model: AnyModel | None, store: EmbeddingStore) -> Iterator[Grown | Ended | Passed]:
     """Follow the objects of a plan through its stack.
 
-    First the keys with open prompts are asked for, then all legs upwards and all legs downwards are walked, every
-    object at once. What was given stays true whatever happens later.
+    First the keys with open prompts are asked for. Then the legs are walked, every object at once: a slice upwards and
+    a slice downwards in turn, so that a run which is stopped has gone as far both ways; by the model's memory, of which
+    there is room for one, first all of them upwards. What was given stays true whatever happens later.
 
     Parameters
     ----------
@@ -134,10 +136,12 @@ class _Walk:
         """All steps of the run."""
         ways = (Direction.UP, Direction.DOWN)
         turns = [d for d in ways if any(leg.positions for leg in self._legs if leg.direction is d)] or [Direction.UP]
-        for turn, direction in enumerate(turns):
-            if turn == 0 or self._follower.forgets:
-                yield from self._learn(direction)
-            yield from self._sweep(direction)
+        # two memories do not fit where one does, so that a follower that forgets goes one way after the other
+        for together in ([d] for d in turns) if self._follower.forgets else (turns,):
+            yield from self._learn(together[0])
+            for step in _in_turn([self._sweep(direction) for direction in together]):
+                yield from step
+            self._slices.forget()
         for leg in self._legs:
             if leg.direction not in turns:
                 yield self._ended_at_once(leg)
@@ -181,15 +185,15 @@ class _Walk:
 
     # -- legs --------------------------------------------------------------------------------------------------
 
-    def _sweep(self, direction: Direction) -> Iterator[Grown | Ended | Passed]:
-        """Walk all legs of a direction together, slice by slice."""
+    def _sweep(self, direction: Direction) -> Iterator[Steps]:
+        """Walk all legs of a direction together; each step is a slice, and is done before the next is asked for."""
         tracks = []
         for leg in self._legs:
             if leg.direction is direction:
                 if leg.positions and self._known(leg):
                     tracks.append(self._track(leg))
                 else:
-                    yield self._ended_at_once(leg)
+                    yield iter((self._ended_at_once(leg),))
         reached = {position for track in tracks for position in track.leg.positions}
         positions = sorted(reached, reverse=direction is Direction.DOWN)
         for turn, position in enumerate(positions):
@@ -197,8 +201,7 @@ class _Walk:
             if here:
                 alive = [t.leg.positions for t in tracks if not t.done]
                 ahead = [at for at in positions[turn + 1 : turn + 1 + MOST_AHEAD] if any(at in leg for leg in alive)]
-                yield from self._step(Shown(self._slices, position, ahead), here)
-        self._slices.forget()
+                yield self._step(Shown(self._slices, position, ahead), here)
 
     def _step(self, shown: Shown, tracks: Mapping[int, Track]) -> Iterator[Grown | Ended | Passed]:
         answers = self._guarded(partial(self._follower.follow, shown, tracks), shown.position)
@@ -271,6 +274,18 @@ class _Walk:
         except Exception as error:
             failure = explained(error, self._model, f"slice {position}")
             raise failure from failure.__cause__
+
+
+def _in_turn(ways: Iterable[Iterator[Steps]]) -> Iterator[Steps]:
+    """The steps of several ways, one of each at a time; of those that are left when others have ended."""
+    left = list(ways)
+    while left:
+        for way in tuple(left):
+            step = next(way, None)
+            if step is None:
+                left.remove(way)
+            else:
+                yield step
 
 
 def _ended(track: Track, why: Why) -> Ended:

@@ -106,12 +106,7 @@ def collect(
     for plane, stroke, number in strokes:
         key = _owner(objects, plane, stroke.points[0], number, selected)
         _give(objects, plane, Prompts(strokes=(stroke,)), key, number)
-    for layer in points:
-        for i in range(len(layer.data)):
-            try:
-                _take_point(view, _click(view, layer, i, own), objects, selected)
-            except MedsamError as error:
-                problems.append(f"A point of {layer.name!r}: {error}")
+    problems += _clicked(view, points, objects, selected, own)
     return Collected(tuple(objects.values()), tuple(problems))
 
 
@@ -234,6 +229,20 @@ def _lesions(view: View, lines: Lines, objects: dict[str, Drawn], takes: frozens
             objects[own_key(own)] = Drawn(own_key(own), plane, prompts, own)
         except MedsamError as error:
             problems.append(f"A line: {error}")
+    return problems
+
+
+def _clicked(
+    view: View, points: Sequence[Any], objects: dict[str, Drawn], selected: str, own: Sequence[Any]
+) -> list[str]:
+    """Give the points of layers to their objects; what was wrong with some."""
+    problems = []
+    for layer in points:
+        for i in range(len(layer.data)):
+            try:
+                _take_point(view, _click(view, layer, i, own), objects, selected)
+            except MedsamError as error:
+                problems.append(f"A point of {layer.name!r}: {error}")
     return problems
 
 

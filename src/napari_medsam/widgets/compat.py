@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from napari_medsam.labels import START, Settled, Standing, Step
+
 
 def unwrapped(viewer: Any) -> Any:
     """The viewer itself behind the proxy that napari hands to plugins, whose layers are not `is`-equal."""
@@ -47,6 +49,15 @@ def store_setting(name: str, value: Any) -> None:
         setattr(getattr(get_plugin_settings("napari-medsam"), group), key, value)
 
 
+def is_closing(viewer: Any) -> bool:
+    """Whether `Viewer.close` was called, which takes all layers away before the window goes; napari does not say so.
+
+    False where this napari slices in another way, and for a viewer without a window.
+    """
+    executor = getattr(getattr(viewer, "_layer_slicer", None), "_executor", None)
+    return bool(getattr(executor, "_shutdown", False))
+
+
 def shortcut(name: str, default: str) -> str:
     """The key that a registered action has now, as the user reads it; `default` when napari does not say."""
     try:
@@ -56,3 +67,60 @@ def shortcut(name: str, default: str) -> str:
     except (ImportError, AttributeError):
         return default
     return default if chosen is None else ", ".join(str(key) for key in chosen)
+
+
+def latest_step(layer: Any) -> Step:
+    """The last step in the undo history of a Labels layer; napari has `undo` and `redo`, but no look at what they do.
+
+    UNKNOWN for ever where this napari keeps its history in another way.
+    """
+    done = getattr(layer, "_undo_history", None)
+    if done is None:
+        return Settled(Standing.UNKNOWN)
+    return _LayerStep(layer, done) if done else START
+
+
+class _LayerStep:
+    """A step of a Labels layer.
+
+    napari has a queue of the steps that are done, and another of those that were undone. A step is a list of changes: a
+    new list each time it goes from one to the other, of the same changes in reverse. Only a new step, of which a
+    `paint` event tells, makes others leave: those that were undone, and, when the queue of those done is full, the
+    oldest.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+    done : deque of list
+        Its steps that are done, this one last.
+    """
+
+    def __init__(self, layer: Any, done: Any) -> None:
+        self._layer = layer
+        self._done = done
+        self._change = done[-1][0]
+        self._place = len(done) - 1
+        self._settled: Standing | None = None
+        layer.events.paint.connect(self._on_paint)
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it is done or undone at the moment; as it was last, when napari has begun a new history since."""
+        if self._settled is not None:
+            return self._settled
+        return Standing.DONE if self._find() >= 0 else Standing.UNDONE
+
+    def _find(self) -> int:
+        """Where it is among those that are done; -1 where it is not."""
+        here = (i for i, step in enumerate(self._done) if step[0] is self._change or step[-1] is self._change)
+        return next(here, -1)
+
+    def _on_paint(self, _event: Any) -> None:
+        """A new step is on top of the history: this one is below it, or has left for good."""
+        standing, place = self.standing, self._find()
+        if place < 0:
+            if self._place == 0 and len(self._done) > 1:
+                standing = Standing.DONE  # pushed out: had it been undone, the new step would be alone
+            self._settled, self._change = standing, None
+            self._layer.events.paint.disconnect(self._on_paint)
+        self._place = place

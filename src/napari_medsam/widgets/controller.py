@@ -60,6 +60,12 @@ class Controller(QObject):
         self.seen = SeenLayer(viewer)
         self._shelf: dict[Any, Workspace] = {}
         self._closed = False
+        self._connect()
+        self.done.connect(self.close)
+        self.listener = Listener(self)
+
+    def _connect(self) -> None:
+        """Have all parts heard, and the lane's outcomes brought to those that wait for them."""
         self.proposals.changed.connect(self.changed)
         self.proposals.said.connect(self.say)
         self.proposals.failed.connect(self.complain)
@@ -76,8 +82,6 @@ class Controller(QObject):
             part.changed.connect(self.changed)
             part.said.connect(self.say)
             part.noticed.connect(self.complain)
-        self.done.connect(self.close)
-        self.listener = Listener(self)
 
     @property
     def work(self) -> Workspace | None:
@@ -121,12 +125,13 @@ class Controller(QObject):
         """Continue an existing Labels layer, or (None) start a new one at the next accept."""
         work = self.work
         if work is not None:
-            self.attempt(lambda: work.target.choose(layer))
+            self.attempt(lambda: self._use_labels(work, layer))
 
     def choose_object(self, value: int | None) -> None:
         """Add accepted masks to the object `value`, or (None) make a new object each time."""
         if self.session is not None:
             self.session.target = value
+            self.proposals.read()
             self.changed.emit()
 
     def choose_overlap(self, overlap: Overlap) -> None:
@@ -209,21 +214,24 @@ class Controller(QObject):
             self.say("These proposals belong to the run that is under way, and are accepted when it ends.", "busy")
 
     def clear(self) -> None:
-        """Take all proposals and the plugin's own prompts away."""
+        """Take all proposals and the plugin's own prompts away, but those of a run that is under way."""
         self.proposals.clear()
-        self.say("Proposals cleared.")
+        if self.volume.growing.running:
+            self.say("Proposals cleared. The run goes on with its own: Stop ends it, Undo then takes it back.")
+        else:
+            self.say("Proposals cleared.")
 
     def undo(self) -> None:
         """Take back the last change of the labels: an accepted mask or a painted stroke."""
         if self.work is not None:
-            self.work.session.undo()
-            self._show_names()
+            self.attempt(self.work.session.undo)
+            self._labels_changed()
 
     def redo(self) -> None:
         """Do the last undone change again."""
         if self.work is not None:
-            self.work.session.redo()
-            self._show_names()
+            self.attempt(self.work.session.redo)
+            self._labels_changed()
 
     def next_candidate(self) -> None:
         """Turn to the next alternative mask of the selected proposal."""
@@ -231,10 +239,10 @@ class Controller(QObject):
             self.work.session.next_candidate(self.work.selected)
             self.proposals.show()
 
-    def recompute(self) -> None:
-        """Read the image again, after its pixels or transform changed: all proposals are asked anew.
+    def recompute(self, *, pixels: bool = True) -> None:
+        """Read the image again, after its `pixels` or only its transform changed: all proposals are asked anew.
 
-        With another shape it starts anew, and what was drawn is dropped.
+        A run ends when pixels change. With another shape it starts anew, and what was drawn is dropped.
         """
         work = self.work
         if work is None:
@@ -248,6 +256,8 @@ class Controller(QObject):
             self.choose_image(work.layer)
             self.complain(ImageError(f"{image.name!r} now has {image.grid.shape} voxels; its prompts were dropped."))
             return
+        if pixels:
+            self.volume.growing.stop("The pixels of the image have changed.")
         work.session.image = work.window_choice.image = image
         self.proposals.place()
         if self.seen.layer is not None:
@@ -284,6 +294,11 @@ class Controller(QObject):
 
         self.say(str(error), "error")
         show_warning(str(error))
+
+    def window_closed(self) -> None:
+        """Nobody sees what is under way any more: it ends, and what is found is written. Nothing is said."""
+        self.labelling.close()
+        self.volume.growing.close()
 
     def close(self) -> None:
         """Stop the lane and let go of the viewer. Prompts and labels stay; preview and model view go."""
@@ -343,9 +358,15 @@ class Controller(QObject):
             self.proposals.warm_soon()
         self.changed.emit()
 
-    def _show_names(self) -> None:
+    def _use_labels(self, work: Workspace, layer: Any) -> None:
+        work.target.require(layer)
+        self.volume.growing.leave_labels("Other labels were chosen.")
+        work.target.choose(layer)
+
+    def _labels_changed(self) -> None:
         if self.work is not None:
             self.work.target.show_names()
+        self.volume.growing.check_origins()
         self.changed.emit()
 
     def _ready_for(self, kind: PromptKind) -> Workspace | None:

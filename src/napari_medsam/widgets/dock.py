@@ -99,6 +99,14 @@ class SegmentDock(QWidget):
         self.volume.refresh()
         self.store.refresh()
 
+    def hideEvent(self, event: Any) -> None:
+        """When the whole window is closed, and not only this dock hidden, what is under way ends."""
+        window = self.parentWidget()
+        while window is not None and window.parentWidget() is not None:
+            window = window.parentWidget()
+        if window is not None and not window.isVisible() and not event.spontaneous():
+            self.controller.window_closed()
+
     def dragEnterEvent(self, event: Any) -> None:
         """Take files of weights; napari opens others."""
         if weights_in(event):

@@ -15,12 +15,14 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.errors import MedsamError, ModelError
+from napari_medsam.errors import LabelsError, MedsamError, ModelError
 from napari_medsam.propagation.gathering import NEW
 from napari_medsam.propagation.growth import Growth
 from napari_medsam.propagation.plan import Ended, Grown, Passed, Plan, steps_of
 from napari_medsam.propagation.walk import walk
-from napari_medsam.widgets.longrun import LongRun, slices
+from napari_medsam.widgets.account import Account, listed, reasons
+from napari_medsam.widgets.layer_labels import ELSEWHERE
+from napari_medsam.widgets.longrun import LongRun
 from napari_medsam.widgets.model_choice import ModelChoice
 from napari_medsam.widgets.proposals import Proposals
 from napari_medsam.widgets.workspace import Workspace
@@ -31,8 +33,7 @@ BUDGET = 0.05
 """Seconds after which an errand hands over what it has: a prompt waits for no more than this and one slice."""
 PICTURE_MS = 100
 """Between two pictures of a run: to draw one takes longer than to find a slice."""
-NAMED = 3
-"""So many objects are named in the status; of more only the number is said."""
+LEFT_OUT = "What came from slices that were taken back meanwhile was left out."
 
 
 @dataclass(frozen=True)
@@ -176,26 +177,33 @@ class Growing(QObject):
         """Stop, and write what is done. `why` is said where the user did not ask for it."""
         run = self._run
         if run is not None:
-            said = self._end(run, f"{why} Stopped".strip(), "error" if why else "ready")
-            if why:
-                self.noticed.emit(said)
+            self._end(run, f"{why} Stopped".strip(), "error" if why else "ready", notice=bool(why))
+
+    def leave_labels(self, why: str) -> None:
+        """Others are to be used: what goes on in the labels is written there, while they are in use."""
+        if self._run is not None and not self._run.new:
+            self.stop(why)
+
+    def check_origins(self) -> None:
+        """The labels were taken back, or done again: stop when all that the run went out from is gone."""
+        run = self._run
+        if run is not None and run.growth.lost >= run.growth.origins:
+            self._drop("What the run went out from was taken back, so it has stopped and nothing was written.")
 
     def lose_labels(self) -> None:
         """The labels are gone: what is new can still be written, into others; what was to go on in them cannot."""
         if self._run is not None and not self._run.new:
-            self._forget()
-            why = "The labels were removed, so the run has stopped and nothing was written."
-            self.said.emit(why, "error")
-            self.noticed.emit(why)
-            self.changed.emit()
+            self._drop("The labels were removed, so the run has stopped and nothing was written.")
 
     def close(self) -> None:
         """Stop and write what is done, as far as there is still something to write it to. Nothing is said."""
         run = self._run
         with contextlib.suppress(Exception):  # the viewer may be closing as well
             self._forget()
-            if run is not None and run.growth.writes:
-                run.work.target.write_growth(run.growth)
+            if run is not None and run.work.target.lasts:
+                growth = run.growth.without(run.growth.lost)
+                if growth.writes:
+                    run.work.target.write_growth(growth)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -237,44 +245,56 @@ class Growing(QObject):
         self.lane.end()
         self._proposals.preview.clear_grown()
 
-    def _end(self, run: Run, how: str, kind: str) -> str:
-        """Write what is done; what was said of it."""
+    def _drop(self, why: str) -> None:
+        """Stop, and write nothing."""
         self._forget()
-        said = f"{how}: nothing was found."
+        self.said.emit(why, "error")
+        self.noticed.emit(why)
+        self.changed.emit()
+
+    def _end(self, run: Run, how: str, kind: str, *, notice: bool = False) -> None:
+        """Write what is done, and say what came of it; with a notice where the user has not asked for that."""
+        self._forget()
+        said = f"{how}: nothing was found{reasons(run.growth)}."
         try:
             if run.growth.writes:
-                said = f"{how}: {self._write(run)}"
+                account, trouble = self._write(run)
+                said = f"{how}: {account.said()}"
+                if account.nothing_written:
+                    said, kind = f"{how}. Nothing was written. {account.said()}", "error"
+                if trouble:
+                    said, kind, notice = f"{said} {trouble}", "error", True
         except (MedsamError, MemoryError) as error:
-            said, kind = f"{how}, but nothing could be written. {error}", "error"
+            said, kind, notice = f"{how}, but nothing could be written. {error}", "error", True
         finally:
             self._proposals.show()
             self.changed.emit()
         self.said.emit(said, kind)
-        return said
+        if notice:
+            self.noticed.emit(said)
 
-    def _write(self, run: Run) -> str:
-        """Write into the labels; what was written, in words."""
-        work = run.work
+    def _write(self, run: Run) -> tuple[Account, str]:
+        """Write into the labels, or into new ones if these do not take it; what came of it, and what was in the way."""
+        work, growth = run.work, run.growth
         work.require_place(self._proposals.viewer.layers)
-        written = work.target.write_growth(run.growth)
+        trouble = ""
+        try:
+            growth, trouble = _kept(growth)
+            written = work.target.write_growth(growth)
+        except (LabelsError, MemoryError) as error:
+            if work.target.layer is None:
+                raise
+            work.target.anew()
+            growth = growth.anew(work.session.labels)
+            written = work.target.write_growth(growth)
+            why = str(error).removesuffix(ELSEWHERE).strip()
+            trouble = f"It is in new labels {work.target.layer.name!r}, which are in use now. {why}"
         for key in written.drafts:
             self._proposals.consume(work, key)
-        names = listed(tuple(work.session.names[value] for value in written.pixels))
-        said = f"{names} on {slices(written.slices)}{_ends(run.growth)}."
-        if written.kept:
-            said += f" {slices(written.kept)} that you had given or corrected stayed as they were."
-        return said
+        return Account(work.session, growth, written), trouble
 
 
-def listed(names: tuple[str, ...]) -> str:
-    """Objects in words."""
-    return ", ".join(names) if all(names) and 0 < len(names) <= NAMED else f"{len(names)} objects"
-
-
-def _ends(growth: Growth) -> str:
-    """Where a single object begins and ends, and why there."""
-    if len(growth.objects) != 1 or not growth.positions:
-        return ""
-    why = dict.fromkeys(str(ended.why) for ended in sorted(growth.ended, key=lambda e: e.position))
-    reasons = f" ({'; '.join(why)})" if why else ""
-    return f", {growth.positions[0]} to {growth.positions[-1]}{reasons}"
+def _kept(growth: Growth) -> tuple[Growth, str]:
+    """What of a run still holds; what was left out, in words."""
+    lost = growth.lost
+    return growth.without(lost), LEFT_OUT if lost else ""

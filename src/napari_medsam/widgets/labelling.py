@@ -140,7 +140,7 @@ class Labelling(QObject):
         """Stop and write what is done, as far as there is still something to write it to. Nothing is said."""
         run = self._run
         self._forget()
-        if run is not None and len(run.findings):
+        if run is not None and len(run.findings) and run.work.target.lasts:
             with contextlib.suppress(Exception):  # the viewer may be closing as well
                 run.work.target.write(run.findings)
 

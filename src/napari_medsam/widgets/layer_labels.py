@@ -6,22 +6,27 @@ assigned in one case only: to widen the type. The content stays the same then, s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.errors import LabelsError
+from napari_medsam.errors import LabelsError, MedsamError
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import KEY
-from napari_medsam.labels import FIRST_DTYPE, dtype_for, indices_of, values_of
+from napari_medsam.labels import FIRST_DTYPE, Step, dtype_for, indices_of, values_of
 from napari_medsam.masks import BoolArray
+from napari_medsam.widgets.compat import latest_step
 from napari_medsam.widgets.coordinates import grid_of, layer_shape, spatial_kwargs
 
 INDEX, NAME = "index", "name"
 """Columns of a Labels layer's features; napari takes `index` for the label value."""
 
+
+ELSEWHERE = "Choose new labels under More."
+"""What to do about labels that cannot be used."""
 
 UNKNOWN = -1
 """In place of the highest label value while nobody has looked."""
@@ -37,16 +42,37 @@ class LayerLabels:
     """
 
     def __init__(self, layer: Any) -> None:
-        if layer.multiscale or not hasattr(layer.data, "__setitem__") or type(layer.data).__module__.startswith("dask"):
-            raise LabelsError(
-                f"The labels {layer.name!r} cannot be written to (multiscale or dask). Choose new labels, or convert "
-                "the layer to a plain array first."
-            )
+        self.require_plain(layer)
         self.layer = layer
         self._highest = UNKNOWN
         self._array: Any = None
         self._drawing = False
         layer.events.paint.connect(self._on_paint)
+
+    @staticmethod
+    def require_plain(layer: Any) -> None:
+        """Raise LabelsError unless a Labels layer is one array that can be written by index."""
+        if layer.multiscale or not hasattr(layer.data, "__setitem__") or type(layer.data).__module__.startswith("dask"):
+            raise LabelsError(
+                f"The labels {layer.name!r} cannot be written to (multiscale or dask). Choose new labels, or convert "
+                "the layer to a plain array first."
+            )
+
+    def require_writable(self, highest: int) -> None:
+        """Make sure that labels up to `highest` can be written, before there is anything to write.
+
+        Raises
+        ------
+        LabelsError
+            The array is read-only, or its type cannot hold so high a label.
+        """
+        data = self.layer.data
+        self._require_writeable_array()
+        self._wider(np.array([highest]))
+        if not isinstance(data, np.ndarray) and data.ndim and all(data.shape):
+            first = (0,) * data.ndim
+            with self._explained("written to"):
+                data[first] = data[first]  # no other way tells it for arrays of all kinds
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,14 +82,16 @@ class LayerLabels:
     def read(self, plane: Plane) -> NDArray[Any]:
         """A copy of the labels of one slice."""
         plane.check(self.shape)
-        return np.array(self.layer.data[plane.key])
+        with self._explained("read"):
+            return np.array(self.layer.data[plane.key])
 
     def write(self, plane: Plane, where: BoolArray, value: int) -> None:
         """Set the pixels `where` of one slice to `value`, as one step of napari's undo history."""
         if not (where & (self.read(plane) != value)).any():
             return
         self._prepare_for(np.array([value]))
-        self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
+        with self._explained("written to"):
+            self.layer.data_setitem(indices_of(plane, where), value, refresh=False)
         self._draw()
 
     def put(self, slices: Iterable[tuple[Plane, NDArray[Any]]]) -> None:
@@ -78,6 +106,10 @@ class LayerLabels:
         self._draw()
         if failed is not None:
             raise failed
+
+    def latest(self) -> Step:
+        """The last step of the layer's history, painted or accepted: the one that `undo` would take back."""
+        return latest_step(self.layer)
 
     def highest(self) -> int:
         """The highest label value in use, 0 when there is none.
@@ -97,12 +129,14 @@ class LayerLabels:
 
     def undo(self) -> None:
         """Take back the last step of the layer's history, painted or accepted."""
-        self.layer.undo()
+        with self._explained("written to"):
+            self.layer.undo()
         self.doubt()
 
     def redo(self) -> None:
         """Do the last undone step again."""
-        self.layer.redo()
+        with self._explained("written to"):
+            self.layer.redo()
         self.doubt()
 
     def _draw(self) -> None:
@@ -125,23 +159,39 @@ class LayerLabels:
         differs = values != self.read(plane)
         if differs.any():
             self._prepare_for(values[differs])
-            self.layer.data_setitem(indices_of(plane, differs), values[differs], refresh=False)
+            with self._explained("written to"):
+                self.layer.data_setitem(indices_of(plane, differs), values[differs], refresh=False)
 
     def _prepare_for(self, values: NDArray[Any]) -> None:
         """Widen the type for (k,) values if need be, and make sure that they can be written."""
-        self._widen_for(values)
+        self._require_writeable_array()
+        wider = self._wider(values)
+        if wider != self.layer.data.dtype:
+            self.layer.data = self.layer.data.astype(wider)
+
+    def _wider(self, values: NDArray[Any]) -> np.dtype[Any]:
+        """The type that the array needs for (k,) values, if it can have it."""
+        dtype = np.dtype(self.layer.data.dtype)
+        wider = dtype_for(dtype, values)
+        if wider != dtype and not isinstance(self.layer.data, np.ndarray):
+            where = f"{dtype}, the type of {self.layer.name!r} on disk"
+            raise LabelsError(f"Label {values.max()} does not fit {where}. Choose new labels.")
+        return wider
+
+    def _require_writeable_array(self) -> None:
         if isinstance(self.layer.data, np.ndarray) and not self.layer.data.flags.writeable:
             raise LabelsError(f"The labels {self.layer.name!r} are read-only. Choose new labels, or a copy of these.")
 
-    def _widen_for(self, values: NDArray[Any]) -> None:
-        dtype = np.dtype(self.layer.data.dtype)
-        wider = dtype_for(dtype, values)
-        if wider == dtype:
-            return
-        if not isinstance(self.layer.data, np.ndarray):
-            where = f"{dtype}, the type of {self.layer.name!r} on disk"
-            raise LabelsError(f"Label {values.max()} does not fit {where}. Choose new labels.")
-        self.layer.data = self.layer.data.astype(wider)
+    @contextlib.contextmanager
+    def _explained(self, done: str) -> Iterator[None]:
+        """What arrays of any kind raise becomes a LabelsError that says what could not be done."""
+        try:
+            yield
+        except (MedsamError, MemoryError):
+            raise
+        except Exception as error:
+            why = str(error).rstrip(".") or type(error).__name__
+            raise LabelsError(f"The labels {self.layer.name!r} cannot be {done}: {why}. {ELSEWHERE}") from error
 
 
 def require_same_grid(labels_layer: Any, image_layer: Any) -> None:

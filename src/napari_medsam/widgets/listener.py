@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_medsam.widgets.compat import is_closing
 from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, wire
 from napari_medsam.widgets.views import stand_up
 
@@ -45,16 +46,25 @@ class Listener:
     def _follow_viewer(self, *, connect: bool) -> None:
         dims, layers = self._c.viewer.dims.events, self._c.viewer.layers.events
         wire(((layers.removed, self._on_removed), (layers.inserted, self._on_inserted)), connect=connect)
+        wire([(layers.removing, self._on_removing)], connect=connect)
         wire(((e, self._on_dims) for e in (dims.point, dims.ndisplay)), connect=connect)
         wire([(dims.order, self._on_order)], connect=connect)
 
     def _wire_image(self, *, connect: bool) -> None:
         events = self._image.events
         wire(((events.data, self._on_image), (events.contrast_limits, self._on_contrast)), connect=connect)
-        wire(((getattr(events, name), self._on_image) for name in TRANSFORM_EVENTS), connect=connect)
+        wire(((getattr(events, name), self._on_moved) for name in TRANSFORM_EVENTS), connect=connect)
 
     def _on_image(self, event: Any = None) -> None:
         self._c.recompute()
+
+    def _on_moved(self, event: Any = None) -> None:
+        self._c.recompute(pixels=False)
+
+    def _on_removing(self, event: Any = None) -> None:
+        """A viewer that closes takes its layers away first: what is found is written while they are there."""
+        if is_closing(self._c.viewer):
+            self._c.window_closed()
 
     def _on_removed(self, event: Any) -> None:
         c, layer, work = self._c, event.value, self._c.work

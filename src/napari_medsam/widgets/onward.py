@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medsam.errors import GeometryError, PromptError
+from napari_medsam.errors import PromptError
 from napari_medsam.geometry import Plane
-from napari_medsam.prompts import Box, Prompts
-from napari_medsam.propagation.plan import SPATIAL
+from napari_medsam.prompts import Prompts
 from napari_medsam.propagation.stack import Stack
+from napari_medsam.propagation.starts import copied, cornered, time_axis
 from napari_medsam.widgets.collect import UNSET, Drawn
 from napari_medsam.widgets.proposals import Proposals
 from napari_medsam.widgets.workspace import Workspace
@@ -33,28 +33,21 @@ def copied_on(proposals: Proposals, work: Workspace, plane: Plane) -> NDArray[np
         Nothing is proposed here, or its mask is still on its way.
     """
     shape = work.session.image.grid.shape
-    times = [axis for axis, _ in plane.index if axis < len(shape) - SPATIAL]
-    if not times:
-        raise GeometryError("There is no next frame: this image has no time axis, or the view shows it.")
-    stack = Stack.through(plane, shape, times[0])
-    frame = dict(plane.index)[times[0]] + 1
-    if frame == stack.size:
-        raise GeometryError("This is the last frame.")
+    axis = time_axis(plane, shape)
     mine = [drawn for drawn in work.drawn.values() if drawn.plane == plane and drawn.own != UNSET]
     if not mine:
         raise PromptError("There are no prompts on this slice to copy. Draw a box (G) or click a point (H) first.")
     if any(work.session.drafts[drawn.key].pending for drawn in mine):
         raise PromptError("The mask of this slice is still on its way. Press again when it is there.")
-    there = stack.plane(frame)
-    for drawn in mine:
+    onward = copied([(plane, drawn.prompts) for drawn in mine], axis, shape)
+    for drawn, (there, prompts) in zip(mine, onward, strict=True):
         accepted = work.target.accept(drawn.key)
         proposals.consume(work, drawn.key)
         if accepted is not None:
             number = proposals.layers.new_number()
             work.destined[number] = accepted.value
-            # the mask that a refined proposal began with is of the earlier frame
-            proposals.layers.add(there, replace(drawn.prompts, mask=None), number)
-    return np.asarray(there.to_index([(0, 0)])[0])
+            proposals.layers.add(there, prompts, number)
+    return np.asarray(onward[0][0].to_index([(0, 0)])[0])
 
 
 def corners_to_box(proposals: Proposals, work: Workspace, stack: Stack) -> None:
@@ -66,11 +59,12 @@ def corners_to_box(proposals: Proposals, work: Workspace, stack: Stack) -> None:
     at = [stack.position(drawn.plane) for drawn in corners]
     if len(corners) != 2 or at[0] == at[1] or not all(_is_corner(drawn) for drawn in corners):
         return
-    first, last = sorted(position for position in at if position is not None)
-    box = Box.around([(drawn.prompts.points[0].row, drawn.prompts.points[0].column) for drawn in corners])
-    work.reaches[stack] = replace(work.reaches[stack], first=first, last=last)
+    points = [(drawn.plane, drawn.prompts.points[0]) for drawn in corners]
+    at_voxels = [plane.to_index([(point.row, point.column)])[0] for plane, point in points]
+    solid = cornered(at_voxels, stack, work.session.image.grid.shape)
+    work.reaches[stack] = replace(work.reaches[stack], first=solid.span.first, last=solid.span.last)
     proposals.layers.remove({drawn.own for drawn in corners})
-    proposals.layers.add(stack.plane((first + last) // 2), Prompts(box=box), proposals.layers.new_number())
+    proposals.layers.add(solid.plane, Prompts(box=solid.box), proposals.layers.new_number())
     proposals.read()
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QEvent, QTimer, Signal
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QWidget,
 )
@@ -24,6 +26,8 @@ from napari_medsam.widgets.windows import CHOICES
 
 NARROW = QSizePolicy.Policy.Ignored
 """A text that grows must not widen the dock: the canvas would shrink under the mouse and move a box being drawn."""
+UNFOLD_MS, SETTLE_MS = 200, 50
+"""How long a section takes to unfold, and the layout around it to follow."""
 
 
 class LayerCombo(QComboBox):
@@ -229,19 +233,39 @@ class ProposalPanel(QWidget):
 class StatusLine(QLabel):
     """One line of fixed place: what the plugin is doing, or what went wrong (whole text in the tooltip)."""
 
-    COLORS = {"ready": "", "busy": "color: #d9a400;", "error": "color: #ff6b5e;"}
+    COLORS = {"busy": ("#d9a400", "#7a5600"), "error": ("#ff6b5e", "#b3261e")}
+    """On a dark ground and on a light one: each can be read on those of napari's themes, with 4.5 : 1 at least."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._kind = "ready"
+        self._colouring = False
         self.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
         self.setWordWrap(True)
         self.setFixedHeight(self.fontMetrics().lineSpacing() * 4)
 
     def show_line(self, text: str, kind: str) -> None:
         """Show a line; `kind` is ready, busy or error."""
+        self._kind = kind
         self.setText(text)
         self.setToolTip(text)
-        self.setStyleSheet(self.COLORS[kind])
+        self._colour()
+
+    def changeEvent(self, event: Any) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
+            self._colour()
+
+    def _colour(self) -> None:
+        if self._colouring:  # a new style sheet is a change of style, and in the midst of it the palette is another
+            return
+        self._colouring = True
+        light = self.palette().color(QPalette.ColorRole.Window).lightness() > 127
+        sheet = f"color: {self.COLORS[self._kind][light]};" if self._kind in self.COLORS else ""
+        if sheet != self.styleSheet():
+            self.setStyleSheet(sheet)
+        self._colouring = False
 
 
 def button(text: str, tip: str, key: str, act: Callable[[], Any]) -> QPushButton:
@@ -259,14 +283,30 @@ def short_key(text: str) -> str:
 
 
 def folding(title: str, content: QWidget) -> QCollapsible:
-    """A section that folds, as wide as what is around it."""
+    """A section that folds, as wide as what is around it; unfolded, it is scrolled into view."""
     fold = QCollapsible(title)
+    fold.setDuration(UNFOLD_MS)
     fold.addWidget(content)
     for part, below in ((fold, 0), (fold.content(), 4)):
         layout = part.layout()
         if layout is not None:
             layout.setContentsMargins(0, 0, 0, below)
+    unfolded = QTimer(fold)
+    unfolded.setSingleShot(True)
+    unfolded.timeout.connect(lambda: _bring_into_view(fold))
+    fold.toggled.connect(lambda on: unfolded.start(UNFOLD_MS + SETTLE_MS) if on else unfolded.stop())
     return fold
+
+
+def _bring_into_view(fold: QCollapsible) -> None:
+    """Scroll what is around a section, so that as much of it as possible is seen, and its title in any case."""
+    around = fold.parentWidget()
+    while around is not None:
+        if isinstance(around, QScrollArea):
+            around.ensureWidgetVisible(fold.content(), 0, 0)
+            around.ensureWidgetVisible(fold.toggleButton(), 0, 0)
+            return
+        around = around.parentWidget()
 
 
 def side_by_side(*widgets: QWidget) -> QWidget:

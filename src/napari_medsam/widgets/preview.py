@@ -28,7 +28,10 @@ GROWN_COLORS = ("#3ddc97", "#ffb000", "#dc67f0", "#fe7a36", "#a0d911", "#8f9bff"
 """Of the objects of a run, again from the first when they are more."""
 ADDED, REMOVED = (0xFF >> BITS) - 1, 0xFF >> BITS
 """What a clean-up would add to an object, and take from it; the numbers below are for the objects of a run."""
-CHANGE_COLORS = {ADDED: "#00e5ff", REMOVED: "#ff3b30"}
+CHANGE_COLORS = {ADDED: "#00e5ff", REMOVED: "#ff2bd6"}
+"""Cyan and magenta, which are told apart with any colour vision and are none of napari's first label colours."""
+OPACITY, CHANGE_OPACITY = 0.5, 0.9
+"""Proposals and runs let the image through; a change, often of a few voxels, covers the label that it is about."""
 
 
 class _Painted:
@@ -64,6 +67,8 @@ class Preview:
         self._image: Any = None
         self._painted: tuple[_Painted, ...] = ()
         self._grown: set[Plane] = set()
+        self._opacity: tuple[float, ...] = ()
+        """What the layer's was before a change was shown; empty while none is."""
         self.layer: Any = None
 
     def place(self, image: Any) -> None:
@@ -85,7 +90,7 @@ class Preview:
         self.remove()
         data = _nothing(layer_shape(self._image))
         colormap = DirectLabelColormap(color_dict=_colors())
-        self.layer = Labels(data, name=NAME, opacity=0.5, colormap=colormap, **spatial_kwargs(self._image))
+        self.layer = Labels(data, name=NAME, opacity=OPACITY, colormap=colormap, **spatial_kwargs(self._image))
         insert_above(self._viewer, self._image, self.layer)
         self.layer.editable = False
         self.layer.locked = True
@@ -124,9 +129,18 @@ class Preview:
         if seen:  # to draw a slice anew may cost more than to find one
             self._redraw()
 
+    def change(self, found: Iterable[tuple[Plane, int, BoolArray]]) -> None:
+        """Show what a clean-up would add and take, ADDED and REMOVED by slice, over the labels."""
+        self.grow(found)
+        self._opacity = self._opacity or (self.layer.opacity,)
+        self.layer.opacity = CHANGE_OPACITY
+
     def clear_grown(self) -> None:
-        """Take away what a run has found; proposals stay."""
+        """Take away what a run has found, or a clean-up would change; proposals stay."""
         grown, self._grown = self._grown, set()
+        for opacity in self._opacity if self._fits() else ():
+            self.layer.opacity = opacity
+        self._opacity = ()
         if grown and self._fits():
             for plane in grown:
                 self.layer.data[plane.key] &= DRAFT
@@ -135,7 +149,7 @@ class Preview:
     def remove(self) -> None:
         """Take the layer out of the viewer."""
         layer, self.layer = self.layer, None
-        self._painted, self._grown = (), set()
+        self._painted, self._grown, self._opacity = (), set(), ()
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 

@@ -19,7 +19,6 @@ from napari_medsam.errors import LabelsError, MedsamError
 from napari_medsam.inference import Request, Response
 from napari_medsam.models.base import Model
 from napari_medsam.prompts import MaskPrompt
-from napari_medsam.session import Draft
 from napari_medsam.widgets.collect import BOX_AND_POINT, OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.live import KEY as LIVE
@@ -238,7 +237,18 @@ class Proposals(QObject):
         work = self.work
         if work is None or key not in work.session.drafts:
             return
-        accepted = self._attempt(lambda: work.target.accept(key))
+        work.revise()
+        self._attempt(lambda: self.write(work, key))
+
+    def write(self, work: Workspace, key: str) -> None:
+        """The same, as the proposal says by now what it replaces.
+
+        Raises
+        ------
+        MedsamError
+            It cannot be written; see `Target.accept`.
+        """
+        accepted = work.target.accept(key)
         if accepted is not None:
             self.consume(work, key)
             self.show()
@@ -248,12 +258,14 @@ class Proposals(QObject):
             self.said.emit("It is accepted as soon as its mask is there.", "busy")
 
     def clear(self) -> None:
-        """Take all proposals and the plugin's own prompts away; the user's own layers are only passed over."""
+        """Take proposals and the plugin's own prompts away; the user's layers are passed over, those of a run stay."""
         work = self.work
         if work is not None:
-            work.done |= {(d.plane, d.prompts) for d in work.drawn.values() if d.own == UNSET}
-            self.layers.remove(own_numbers(work.drawn.values()))
-            work.starts.clear()
+            going = [d for d in work.drawn.values() if d.key not in self.held]
+            work.done |= {(d.plane, d.prompts) for d in going if d.own == UNSET}
+            self.layers.remove(own_numbers(going))
+            for number in own_numbers(going):
+                work.starts.pop(number, None)
             self.read()
 
     def consume(self, work: Workspace, key: str) -> None:
@@ -323,6 +335,7 @@ class Proposals(QObject):
         if work is None or not work.session.receive(response):
             return
         self.live.drop()
+        work.revise()
         self.show()
         asked = self._asked.pop(response.request.draft, None)
         if known and asked is not None:
@@ -333,7 +346,7 @@ class Proposals(QObject):
         elif draft.wanted:
             self.accept(draft.key)
         elif asked is not None:
-            self.said.emit(_told(draft, work.session.names, time.perf_counter() - asked), "ready")
+            self.said.emit(work.told(draft, time.perf_counter() - asked), "ready")
 
     def _aim(self) -> int:
         """The number of the object that a new click refines: the selected one, if it is on the shown slice."""
@@ -380,13 +393,3 @@ def wire(pairs: Iterable[tuple[Any, Callable[..., None]]], *, connect: bool) -> 
     """Connect or disconnect (emitter, slot) pairs."""
     for emitter, slot in pairs:
         emitter.connect(slot) if connect else emitter.disconnect(slot)
-
-
-def _told(draft: Draft, names: Mapping[int, str], seconds: float) -> str:
-    """What is said of an answer: how long it took, what it is to replace, and what the model notes."""
-    said = [f"Ready - {1e3 * seconds:.0f} ms"]
-    if draft.revises:
-        said.append(f"Accept puts it in the place of {names.get(draft.revises, draft.revises)} on this slice")
-    if draft.prediction is not None and draft.prediction.note:
-        said.append(draft.prediction.note)
-    return ". ".join(said)

@@ -15,9 +15,13 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 MARGIN, BRACKET, BAR, MARKS = 5, 5, 12, 7
 """Pixels: at both sides, and from top to bottom the range, the bar, the marks of keys."""
+FOOT = 4
+"""Pixels of the bar, from below, that say that a slice would be changed."""
 SCALE = ((0.0, "#c8500a"), (0.5, "#fdae61"), (0.75, "#abc9df"), (1.0, "#2b7bba"))
 """Colour of a score: warm is doubtful, cool is sure. Told apart with any colour vision."""
 READY = "#8e86b5"
+CHANGED = "#ff2bd6"
+"""Of the slices that a clean-up would change."""
 FINEST = 100
 """Steps from the lowest score to the highest."""
 ENCODED, NOTHING = FINEST + 1, FINEST + 2
@@ -42,6 +46,7 @@ class SliceStrip(QWidget):
         self._scores: dict[int, float] = {}
         self._keys: frozenset[int] = frozenset()
         self._stops: frozenset[int] = frozenset()
+        self._changed: frozenset[int] = frozenset()
         self._span = (0, 0)
         self.setFixedHeight(BRACKET + BAR + MARKS)
         self.setMinimumWidth(60)
@@ -58,7 +63,8 @@ class SliceStrip(QWidget):
         if size != self._size:
             self._size, self._span = size, (0, max(size - 1, 0))
             self._ready = np.zeros(size, dtype=bool)
-            self._scores, self._keys, self._stops = {}, frozenset(), frozenset()
+            self._scores = {}
+            self._keys = self._stops = self._changed = frozenset()
             self.update()
 
     def setReady(self, ready: Sequence[bool] | NDArray[np.bool_]) -> None:
@@ -84,6 +90,12 @@ class SliceStrip(QWidget):
         """The slices at which a run is to stop."""
         if frozenset(stops) != self._stops:
             self._stops = frozenset(stops)
+            self.update()
+
+    def setChanged(self, changed: Collection[int]) -> None:
+        """The slices that would change, if what is shown were applied."""
+        if frozenset(changed) != self._changed:
+            self._changed = frozenset(changed)
             self.update()
 
     def setSpan(self, first: int, last: int) -> None:
@@ -116,6 +128,8 @@ class SliceStrip(QWidget):
             said.append("prompted, painted or corrected")
         if position in self._stops:
             said.append("stop here")
+        if position in self._changed:
+            said.append("would be changed")
         if 0 <= position < self._size and self._ready[position]:
             said.append("encoded")
         return ", ".join(said)
@@ -230,6 +244,10 @@ class SliceStrip(QWidget):
         for key in self._keys:
             x = self._middle(key)
             painter.drawPolygon(QPolygonF([QPointF(x, top), QPointF(x - 3.5, top + 5), QPointF(x + 3.5, top + 5)]))
+        for at in self._changed:
+            left = round(MARGIN + at * self._pitch)
+            wide = max(round(MARGIN + (at + 1) * self._pitch) - left, 2)
+            painter.fillRect(QRectF(left, BRACKET + BAR - FOOT, wide, FOOT), QColor(CHANGED))
         for stop in self._stops:
             painter.fillRect(QRectF(self._middle(stop) - 1.5, 0, 3, BRACKET + BAR), QColor("#ff3b30"))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)

@@ -9,8 +9,10 @@ from napari_medsam.errors import LabelsError
 from napari_medsam.geometry import Plane
 from napari_medsam.labelling import Findings, Labelled
 from napari_medsam.labels import ArrayLabels, values_of
+from napari_medsam.propagation.gathering import NEW
 from napari_medsam.propagation.growth import Growth, Written
 from napari_medsam.session import Accepted, Session
+from napari_medsam.widgets.compat import is_closing
 from napari_medsam.widgets.coordinates import insert_above
 from napari_medsam.widgets.layer_labels import (
     LayerLabels,
@@ -43,14 +45,20 @@ class Target:
         LabelsError
             The layer lies on another grid or cannot be written; the target in use stays.
         """
+        self.require(layer)
         if layer is None:
             self.forget()
             return
-        require_same_grid(layer, self._image)
         self._session.labels = LayerLabels(layer)
         self._session.names = {v: f"object {v}" for v in values_in(layer)} | names_of(layer)
         self._session.target = None
         self._follow(layer)
+
+    def require(self, layer: Any) -> None:
+        """Raise what `choose` would raise; nothing changes."""
+        if layer is not None:
+            require_same_grid(layer, self._image)
+            LayerLabels.require_plain(layer)
 
     def forget(self) -> None:
         """Let go of the layer, as when it was deleted."""
@@ -92,6 +100,24 @@ class Target:
         if self.layer is not None:
             require_same_grid(self.layer, self._image)
 
+    def require_room(self, growth: Growth) -> None:
+        """Make sure, as far as that can be known before, that what a run finds can be written into the layer.
+
+        Raises
+        ------
+        LabelsError
+            As `check`; or the layer cannot be written to, or has no room for the label of a new object.
+        """
+        self.check()
+        if isinstance(self._session.labels, LayerLabels):
+            new = sum(each.value == NEW for each in growth.objects)
+            self._session.labels.require_writable(self._session.next_value() - 1 + new if new else 0)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what is written now stays anywhere: a viewer that closes takes no new layer."""
+        return self.layer is not None or not is_closing(self._viewer)
+
     def write(self, findings: Findings) -> Labelled:
         """Write what was found without prompts into the layer, which is made if there is none.
 
@@ -126,6 +152,12 @@ class Target:
         if written.pixels:
             self.layer.selected_label = max(written.pixels)  # so that the brush corrects the same object
         return written
+
+    def anew(self) -> None:
+        """Go on in new labels; those in use stay as they are, beside."""
+        self._make()
+        self._session.names = {}
+        self._session.target = None
 
     def to_refine(self) -> int:
         """The object to refine: the one that accepts go to, else the one that the layer's brush paints.

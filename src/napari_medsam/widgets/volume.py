@@ -90,7 +90,7 @@ class Volume(QObject):
         for part in (self.growing, self.tidying):
             part.changed.connect(self.changed)
             part.said.connect(self.said)
-        self.growing.noticed.connect(self.noticed)
+            part.noticed.connect(self.noticed)
 
     # -- what is shown -----------------------------------------------------------------------------------------
 
@@ -141,9 +141,16 @@ class Volume(QObject):
     # -- range -------------------------------------------------------------------------------------------------
 
     def set_range(self, first: int | None, last: int | None) -> None:
-        """Limit runs in the shown stack to the slices between two, both included, in any order; None for an end."""
+        """Limit runs in the shown stack to the slices between two, both included, in any order; None for an end.
+
+        A slice beyond the last one stands for the last one, which is said.
+        """
         stack, _ = self._here()
-        self._reach(stack, replace(self.reach, first=first, last=last))
+        last_one = stack.size - 1
+        beyond = [end for end in (first, last) if end is not None and end > last_one]
+        first, last = (None if end is None else min(end, last_one) for end in (first, last))
+        told = f"There is no slice {beyond[0]}: the last one is {last_one}. " if beyond else ""
+        self._reach(stack, replace(self.reach, first=first, last=last), told)
 
     def range_from_here(self) -> None:
         """The range begins with the shown slice."""
@@ -184,15 +191,19 @@ class Volume(QObject):
         """Run again outward from the shown slice, up to the next slices that are certain."""
         work, (stack, position) = self._idle(), self._here()
         value = self._required_value()
-        self._take_correction(work, stack.plane(position), value)
+        self._take_correction(work, stack, position, value)
         self._start(work, stack, lambda settings: work.session.replan(value, stack, position, **settings))
 
     def next_doubtful(self) -> None:
         """Show the next of the grown slices, and choose its object for corrections.
 
-        The most doubtful first; then, as long as the user stays where this has led, the next in that order.
+        The most doubtful first; then, as long as the user stays where this has led, the next in that order. While a
+        clean-up is shown, the next slice that it would change.
         """
         work, (stack, position) = self._work(), self._here()
+        if changes := sorted(self.tidying.changes(stack)):
+            self.go(next((at for at in changes if at > position), changes[0]))
+            return
         value = self._required_value()
         after = position if (stack, position) == self._doubtful else NOWHERE
         found = work.session.next_doubtful(value, stack, after)
@@ -222,8 +233,7 @@ class Volume(QObject):
 
     def look_at(self, cleanup: CleanUp) -> None:
         """Show what an operation would change in the object."""
-        work, (stack, _) = self._idle(), self._here()
-        self.tidying.show(work, self._required_value(), stack, cleanup)
+        self.tidying.show(self._idle(), self._required_value(), self._here(), cleanup)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -268,10 +278,11 @@ class Volume(QObject):
             raise ImageError(NO_IMAGE)
         return found
 
-    def _reach(self, stack: Stack, reach: Reach) -> None:
+    def _reach(self, stack: Stack, reach: Reach, told: str = "") -> None:
+        """Take a choice, and say it after what was `told`."""
         self._work().reaches[stack] = reach
         span = reach.span(stack.size)
-        said = f"Runs go from slice {span.first} to {span.last} of {slices(stack.size)}"
+        said = f"{told}Runs go from slice {span.first} to {span.last} of {slices(stack.size)}"
         if reach.stops:
             said += f", and stop at {', '.join(str(stop) for stop in sorted(reach.stops))}"
         self.said.emit(f"{said}.", "ready")
@@ -289,6 +300,7 @@ class Volume(QObject):
 
     def _start(self, work: Workspace, stack: Stack, plan: Callable[[dict[str, Any]], Any]) -> None:
         work.target.check()
+        work.revise()
         reach, row = work.reaches[stack], self._models.row
         everything = reach.first is None and reach.last is None
         growth = plan({
@@ -298,19 +310,24 @@ class Volume(QObject):
             "span": None if everything else reach.span(stack.size),
             "stops": reach.stops,
         })  # fmt: skip
+        work.target.require_room(growth)
         self.growing.start(work, growth)
 
-    def _take_correction(self, work: Workspace, plane: Any, value: int) -> None:
-        """Accept what is proposed for the object on the slice from which it is to be followed again."""
-        for draft in [d for d in work.session.drafts.values() if d.plane == plane]:
-            if (draft.revises or work.session.target) != value:
-                name = work.session.names.get(value, f"object {value}")
-                raise PromptError(
-                    f"The proposal here is not of {name}. Choose {name} under Object, or accept it first."
-                )
-            self._proposals.accept(draft.key)
-        if any(d.plane == plane for d in work.session.drafts.values()):
+    def _take_correction(self, work: Workspace, stack: Stack, position: int, value: int) -> None:
+        """Accept what is proposed on the slice from which the object is to be followed again, for that object."""
+        session = work.session
+        here = [draft for draft in session.drafts.values() if draft.plane == stack.plane(position)]
+        if any(draft.pending for draft in here):
             raise PromptError("The mask of this slice is still on its way. Press again when it is there.")
+        for draft in here:
+            work.require_correction(draft, value, stack)
+        chosen, session.target = (session.target, session.new_name), value
+        try:
+            for draft in here:
+                work.revise()
+                self._proposals.write(work, draft.key)
+        finally:
+            session.target, session.new_name = chosen
 
 
 def why_not(row: Row, prompting: Prompting) -> str:

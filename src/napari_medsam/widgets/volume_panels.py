@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QGridLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QGridLayout, QLabel, QWidget
 
 from napari_medsam.propagation.plan import Way
 from napari_medsam.propagation.prompting import Feed, Prompting
@@ -16,9 +16,9 @@ from napari_medsam.propagation.stopping import StopRules
 from napari_medsam.shapes import CleanUp, Operation
 from napari_medsam.widgets.panels import button, side_by_side
 from napari_medsam.widgets.reach import Reach
+from napari_medsam.widgets.slice_box import BLANK, SliceBox
+from napari_medsam.widgets.tidying import UNITS
 
-END = -1
-"""Stands in the boxes of the range for the stack's own end."""
 ON = StopRules()
 OFF = StopRules.none()
 RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -38,7 +38,6 @@ WAY_TIPS = {
         "object's first and last slice, at opposite corners of its bounds"
     ),
 }
-UNITS = {"": "", "mm": " mm", "mm2": " mm²", "mm3": " mm³"}
 AMOUNTS = {Operation.SMOOTH: 2.0, Operation.REMOVE_SMALL: 100.0, Operation.FILL_HOLES: 0.0}
 """To begin with; 0 mm³ stands for holes of any size."""
 
@@ -59,7 +58,7 @@ class RangePanel(QWidget):
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__()
-        self.first, self.last = _slice_box("start"), _slice_box("end")
+        self.first, self.last = SliceBox("start"), SliceBox("end")
         tip = "The first and the last slice that a run may reach, in any order; blank (start, end): all slices"
         for box in (self.first, self.last):
             box.setToolTip(tip)
@@ -76,17 +75,14 @@ class RangePanel(QWidget):
             layout.addWidget(widget, 0, column)
             layout.setColumnStretch(column, stretch)
 
-    def setValue(self, reach: Reach, size: int) -> None:
-        """Show a choice in a stack of `size` slices."""
+    def setValue(self, reach: Reach) -> None:
+        """Show a choice; a box in which the user is typing shows it afterwards."""
         for box, end in ((self.first, reach.first), (self.last, reach.last)):
-            box.blockSignals(True)
-            box.setMaximum(max(size - 1, 0))
-            box.setValue(END if end is None else end)
-            box.blockSignals(False)
+            box.setShown(BLANK if end is None else end)
 
     def value(self) -> tuple[int | None, int | None]:
         """First and last slice, None for the stack's own end."""
-        first, last = (None if box.value() == END else box.value() for box in (self.first, self.last))
+        first, last = (None if box.value() == BLANK else box.value() for box in (self.first, self.last))
         return first, last
 
     def _choose(self) -> None:
@@ -223,7 +219,7 @@ class CleanUpPanel(QWidget):
         self.amount.setMinimumWidth(20)
         self.flat = QCheckBox("by slice")
         self.flat.setToolTip("Slice by slice in the shown view, instead of in 3D")
-        tip = "Show what would be added (cyan) and taken away (red); nothing is written"
+        tip = "Show what would be added (cyan) and taken away (magenta); nothing is written"
         self.look = button("Show", tip, "", lambda: self.shown.emit(self.value()))
         self.apply = button("Apply", "Write it, as one step to undo", "", self.applied.emit)
         self.cancel = button("Cancel", "Leave the object as it is", "", self.cancelled.emit)
@@ -236,11 +232,11 @@ class CleanUpPanel(QWidget):
         layout.addRow(side_by_side(self.look, self.apply, self.cancel))
         self._begin()
 
-    def setValue(self, *, ready: bool, showing: bool) -> None:
-        """Offer to look, and what is `showing` to be applied; or nothing while it is not `ready`."""
-        self.look.setEnabled(ready)
+    def setValue(self, *, ready: bool, looking: bool, showing: bool) -> None:
+        """Offer to look, and what is `showing` to be applied; while it is `looking`, or not `ready`, neither."""
+        self.look.setEnabled(ready and not looking)
         self.apply.setEnabled(showing)
-        self.cancel.setEnabled(showing)
+        self.cancel.setEnabled(looking or showing)
 
     def value(self) -> CleanUp:
         """The operation; its axis, if it goes slice by slice, is 0, that of the stack."""
@@ -276,14 +272,3 @@ def _enable(combo: QComboBox, i: int, *, on: bool) -> None:
     """Make an entry of a combo grey, or not."""
     model: Any = combo.model()
     model.item(i).setEnabled(on)
-
-
-def _slice_box(blank: str) -> QSpinBox:
-    box = QSpinBox()
-    box.setMinimum(END)
-    box.setSpecialValueText(blank)
-    box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)  # there is little room
-    box.setAlignment(Qt.AlignmentFlag.AlignCenter)
-    box.setKeyboardTracking(False)
-    box.setMinimumWidth(20)
-    return box

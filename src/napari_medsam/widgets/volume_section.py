@@ -42,7 +42,7 @@ class VolumeSection(QWidget):
         volume, row = self._v, self._c.models.row
         found, options = volume.shown, volume.options
         running = volume.growing.running
-        self.range.setValue(volume.reach, found[0].size if found else 1)
+        self.range.setValue(volume.reach)
         self.way.setValue(options.way_for(row), ways_of(row), row.title)
         self.along.setVisible(volume.has_time)
         self.along.setCurrentText(TIME if options.in_time else DEPTH)
@@ -55,7 +55,7 @@ class VolumeSection(QWidget):
         _enable(self.stop_here, self.next, self.range, self.strip, on=found is not None)
         self.stop_here.setChecked(found is not None and found[1] in volume.reach.stops)
         known = found is not None and volume.value is not None
-        self.clean_up.setValue(ready=known and idle, showing=volume.tidying.showing)
+        self.clean_up.setValue(ready=known and idle, looking=volume.tidying.looking, showing=volume.tidying.showing)
         self.show_strip()
 
     def show_strip(self) -> None:
@@ -74,6 +74,7 @@ class VolumeSection(QWidget):
         self.strip.setScores(scores)
         self.strip.setKeys(keys)
         self.strip.setStops(volume.reach.stops)
+        self.strip.setChanged(volume.tidying.changes(stack))
         self.strip.setSpan(span.first, span.last)
         self.strip.setPosition(position)
         self.strip.setReady(self._c.proposals.ahead.ready(stack))
@@ -98,7 +99,10 @@ class VolumeSection(QWidget):
         self.stop = button("Stop", "Stop, and keep what is found", "", volume.growing.stop)
         tip = "Follow the object again from this slice, after a correction, up to the next slices that you corrected"
         self.again = _doer(c, "Re-run", tip, "rerun", volume.again)
-        tip = "Go to the next slice that a run has found, the most doubtful first"
+        tip = (
+            "Go to the next slice that a run has found, the most doubtful first;\n"
+            "while a clean-up is shown, to the next that it would change"
+        )
         self.next = _doer(c, "Doubtful", tip, "next_doubtful", volume.next_doubtful)
         tip = "Runs stop at this slice, itself included"
         self.stop_here = _doer(c, "Stop here", tip, "stop_here", volume.toggle_stop)

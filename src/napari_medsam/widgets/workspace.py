@@ -6,13 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from napari_medsam.errors import LabelsError
+import numpy as np
+
+from napari_medsam.errors import LabelsError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.labels import LabelStore
+from napari_medsam.masks import BoolArray
 from napari_medsam.models import registry
 from napari_medsam.preparation import Readiness
 from napari_medsam.prompts import MaskPrompt, Prompts
-from napari_medsam.propagation.provenance import Kind
+from napari_medsam.propagation.provenance import Kind, Reviewed
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.session import Draft, Session
 from napari_medsam.widgets.collect import Drawn, own_key
@@ -22,6 +25,9 @@ from napari_medsam.widgets.prompt_layers import Drawing
 from napari_medsam.widgets.reach import Reaches
 from napari_medsam.widgets.target import Target
 from napari_medsam.widgets.windows import WindowChoice
+
+SAME = 0.1
+"""A proposal is of the object chosen if it shares this part of the smaller of the two: neighbours may touch."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,53 @@ class Workspace:
     def revised(self) -> dict[str, int]:
         """The object whose pixels on its slice a proposal is to replace, by draft key; others are added to the target.
 
-        One that refines an object, one copied on for it, and one for the target where a run has found it.
+        One that refines an object, one copied on for it, and one that overlaps the target where a run has found it.
+        0 for the others.
         """
-        found = {d.key: self._replaced_by(d) for d in self.drawn.values()}
-        return {key: value for key, value in found.items() if value is not None}
+        return {d.key: self._replaced_by(d) for d in self.drawn.values()}
+
+    def revise(self) -> None:
+        """Say again what each proposal replaces: its mask, the labels or the object chosen may have changed."""
+        self.session.revise(self.revised)
+
+    def require_correction(self, draft: Draft, value: int, stack: Stack) -> None:
+        """Make sure that a proposal on a slice of a stack can be meant for the object `value`, chosen or not.
+
+        Raises
+        ------
+        PromptError
+            It is of another object, or of none; or the user has given what is there, so it is not changed unasked.
+        """
+        name = self.session.names.get(value, f"object {value}")
+        owner = draft.revises or self.session.target or value
+        if owner != value:
+            raise PromptError(f"The proposal here is not of {name}. Choose {name} under Object, or accept it first.")
+        if draft.revises or self.session.target:
+            return
+        known = self._known(draft.plane, value, stack.axis)
+        if known is None or known.empty:
+            return
+        if known.kind is not Kind.GROWN:
+            raise PromptError(
+                f"You have given or corrected {name} on this slice already, so the proposal does not replace it. Use "
+                f"Refine to change {name} here, or choose {name} under Object to add the proposal to it."
+            )
+        if not self._overlaps(draft, value):
+            raise PromptError(
+                f"The proposal here does not touch {name}. Choose {name} under Object to add it, or accept it first."
+            )
+
+    def told(self, draft: Draft, seconds: float) -> str:
+        """What is said of an answer: how long it took, what becomes of it, and what the model notes."""
+        said, target = [f"Ready - {1e3 * seconds:.0f} ms"], self.session.target
+        if draft.revises:
+            name = self.session.names.get(draft.revises, draft.revises)
+            said.append(f"Accept puts it in the place of {name} on this slice")
+        elif target is not None:
+            said.append(f"Accept adds it to {self.session.names.get(target, f'object {target}')}")
+        if draft.prediction is not None and draft.prediction.note:
+            said.append(draft.prediction.note)
+        return ". ".join(said)
 
     def require_place(self, layers: Collection[Any]) -> None:
         """Make sure that what was found on the image can still be written; `layers` are those of the viewer.
@@ -109,19 +158,32 @@ class Workspace:
                 together[key] = replace(marks, prompts=replace(marks.prompts, mask=start.mask))
         return together
 
-    def _replaced_by(self, drawn: Drawn) -> int | None:
-        if drawn.prompts.mask is not None:  # only starts give masks to what is drawn
+    def _replaced_by(self, drawn: Drawn) -> int:
+        if drawn.prompts.mask is not None and drawn.own in self.starts:  # only starts give masks to what is drawn
             return self.starts[drawn.own].value
         if drawn.own in self.destined:
             return self.destined[drawn.own]
-        target, shape = self.session.target, self.session.image.grid.shape
-        if target is not None:
+        target, draft = self.session.target, self.session.drafts.get(drawn.key)
+        if target is not None and draft is not None and self._overlaps(draft, target):
             for axis, _ in drawn.plane.index:
-                stack = Stack.through(drawn.plane, shape, axis)
-                known = self.session.reviewed(target, stack, dict(drawn.plane.index)[axis])
+                known = self._known(drawn.plane, target, axis)
                 if known is not None and known.kind is Kind.GROWN:
                     return target
-        return None
+        return 0
+
+    def _known(self, plane: Plane, value: int, axis: int) -> Reviewed | None:
+        """What is known of an object on a slice, along an axis."""
+        stack = Stack.through(plane, self.session.image.grid.shape, axis)
+        return self.session.reviewed(value, stack, dict(plane.index)[axis])
+
+    def _overlaps(self, draft: Draft, value: int) -> bool:
+        """Whether the mask of a proposal is where the object is on its slice; one without a mask is not."""
+        mask = draft.mask
+        if mask is None:
+            return False
+        there: BoolArray = np.asarray(self.session.labels.read(draft.plane) == value)
+        smaller = min(np.count_nonzero(mask), np.count_nonzero(there))
+        return bool(smaller and np.count_nonzero(mask & there) >= SAME * smaller)
 
     def drop_lost_starts(self) -> bool:
         """Forget starts whose object has nothing on its slice now, or is in other labels; whether there were any."""
