@@ -28,6 +28,8 @@ NARROW = QSizePolicy.Policy.Ignored
 """A text that grows must not widen the dock: the canvas would shrink under the mouse and move a box being drawn."""
 UNFOLD_MS, SETTLE_MS = 200, 50
 """How long a section takes to unfold, and the layout around it to follow."""
+MOVED = "moved"
+"""Property of a timer: the heights of a section when it last went off."""
 
 
 class LayerCombo(QComboBox):
@@ -293,20 +295,25 @@ def folding(title: str, content: QWidget) -> QCollapsible:
             layout.setContentsMargins(0, 0, 0, below)
     unfolded = QTimer(fold)
     unfolded.setSingleShot(True)
-    unfolded.timeout.connect(lambda: _bring_into_view(fold))
+    unfolded.timeout.connect(lambda: _follow_unfolding(fold, unfolded))
     fold.toggled.connect(lambda on: unfolded.start(UNFOLD_MS + SETTLE_MS) if on else unfolded.stop())
     return fold
 
 
-def _bring_into_view(fold: QCollapsible) -> None:
-    """Scroll what is around a section, so that as much of it as possible is seen, and its title in any case."""
+def _follow_unfolding(fold: QCollapsible, again: QTimer) -> None:
+    """Scroll a section into view, until nothing moves any more: on a busy machine it unfolds late."""
     around = fold.parentWidget()
-    while around is not None:
-        if isinstance(around, QScrollArea):
-            around.ensureWidgetVisible(fold.content(), 0, 0)
-            around.ensureWidgetVisible(fold.toggleButton(), 0, 0)
-            return
+    while around is not None and not isinstance(around, QScrollArea):
         around = around.parentWidget()
+    if around is None:
+        return
+    # as much of it as possible, and its title in any case
+    around.ensureWidgetVisible(fold.content(), 0, 0)
+    around.ensureWidgetVisible(fold.toggleButton(), 0, 0)
+    now = f"{fold.content().height()} {fold.height()}"
+    if again.property(MOVED) != now:
+        again.setProperty(MOVED, now)
+        again.start(SETTLE_MS)
 
 
 def side_by_side(*widgets: QWidget) -> QWidget:
