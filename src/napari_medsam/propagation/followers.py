@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -137,6 +138,8 @@ class BySlices:
         """Key slices that were looked at, by position, so that they are not read again for each direction."""
         self._before: dict[Direction, dict[int, NDArray[np.uint8]]] = {}
         """The slices that the last masks lie on, by direction and position."""
+        self._beside = ThreadPoolExecutor(1, "napari-medsam motion")
+        """Looks where the objects are while the slice is encoded: it takes a sixth of a small encoder's time."""
 
     def learn(self, shown: Shown, known: Mapping[int, Key], direction: Direction) -> Mapping[int, Prediction]:
         """Ask for the masks of keys with open prompts."""
@@ -151,7 +154,13 @@ class BySlices:
         direction = next(track.leg.direction for track in tracks.values())
         held = {**self._keys, **self._before.get(direction, {})}
         before = self._before[direction] = {at: held[at] if at in held else shown.other(at) for at in needed}
-        found = {number: self._ask(shown, self._next(track, shown)) for number, track in tracks.items()}
+        shown.pixels()  # read here, once, for both threads
+        prompts = self._beside.submit(lambda: {number: self._next(track, shown) for number, track in tracks.items()})
+        try:
+            shown.embedding()
+        finally:
+            asked = prompts.result()
+        found = {number: self._ask(shown, asked[number]) for number in tracks}
         if needed:
             before[shown.position] = shown.pixels()
         return found
