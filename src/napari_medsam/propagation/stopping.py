@@ -239,12 +239,5 @@ class Watch:
             self._seen.popleft()
 
 
-def _median(values: FloatArray, counts: NDArray[np.intp]) -> float:
-    """The median of values that occur so many times each; of two in the middle the lower."""
-    order = np.argsort(values, kind="stable")
-    below = np.cumsum(counts[order])
-    return float(values[order][np.searchsorted(below, below[-1] / 2)])
-
-
 def _dice(one: _Seen, other: _Seen) -> float:
     return 2.0 * float(np.count_nonzero(one.mask & other.mask)) / (one.area + other.area)

@@ -82,7 +82,7 @@ class LongRun(QObject):
         """How long the rest takes at the pace so far, e.g. ", about 40 s left"; nothing before the first step."""
         if not 0 < done < total:
             return ""
-        return f", about {_duration((time.monotonic() - self._began) / done * (total - done))} left"
+        return f", about {duration((time.monotonic() - self._began) / done * (total - done))} left"
 
 
 def slices(count: int) -> str:
@@ -90,6 +90,6 @@ def slices(count: int) -> str:
     return "1 slice" if count == 1 else f"{count} slices"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time in words, e.g. "40 s" or "5 min"."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

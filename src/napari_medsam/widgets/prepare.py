@@ -18,7 +18,7 @@ from napari_medsam.preparation import Aim, Preparation, left
 from napari_medsam.propagation.planning import pixels_along
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.widgets.coordinates import View
-from napari_medsam.widgets.longrun import slices
+from napari_medsam.widgets.longrun import duration, slices
 from napari_medsam.widgets.model_choice import ModelChoice
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Prepare(QObject):
         if self._begun is None or self._now is None:
             return
         seconds = left(self._begun, self._now, time.monotonic() - self._since)
-        rest = "" if seconds is None else f", about {_duration(seconds)} left"
+        rest = "" if seconds is None else f", about {duration(seconds)} left"
         self.said.emit(f"Prepared {self._now.done} of {slices(self._now.total)}{rest}.", "busy")
         self.changed.emit()
 
@@ -154,7 +154,7 @@ class Prepare(QObject):
                 'or let them be kept on disk: More > "Encoded slices ...".'
             )
         else:
-            took = f" in {_duration(seconds)}" if now.encoded else ""
+            took = f" in {duration(seconds)}" if now.encoded else ""
             self.said.emit(f"All {slices(now.total)} of this view are prepared{took}.", "ready")
 
     def _end(self) -> None:
@@ -162,8 +162,3 @@ class Prepare(QObject):
         self._ticket = 0
         self._p.engine.cancel(KEY)
         self.changed.emit()
-
-
-def _duration(seconds: float) -> str:
-    """A time in words, e.g. "40 s" or "5 min"."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from napari_medsam.errors import LabelsError
@@ -126,13 +127,8 @@ class Target:
         LabelsError
             The labels have been moved or replaced, or cannot be written to.
         """
-        self.check()
-        if self.layer is None:
-            self._make()
-        try:
+        with self._layer_to_write():
             return self._session.write_labels(findings)
-        finally:
-            self.show_names()
 
     def write_growth(self, growth: Growth) -> Written:
         """Write what a run has found into the layer, which is made if there is none; see `Session.write_growth`.
@@ -142,13 +138,8 @@ class Target:
         LabelsError
             The labels have been moved or replaced, or cannot be written to.
         """
-        self.check()
-        if self.layer is None:
-            self._make()
-        try:
+        with self._layer_to_write():
             written = self._session.write_growth(growth)
-        finally:
-            self.show_names()
         if written.pixels:
             self.layer.selected_label = max(written.pixels)  # so that the brush corrects the same object
         return written
@@ -189,6 +180,17 @@ class Target:
         """Put the session's object names into the layer."""
         if self.layer is not None and names_of(self.layer) != self._session.names:
             show_names(self.layer, self._session.names)
+
+    @contextlib.contextmanager
+    def _layer_to_write(self) -> Iterator[None]:
+        """The layer, checked, and made if there is none; the names in it follow, also where writing fails half way."""
+        self.check()
+        if self.layer is None:
+            self._make()
+        try:
+            yield
+        finally:
+            self.show_names()
 
     def _make(self) -> None:
         from napari.layers import Labels
