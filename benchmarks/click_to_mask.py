@@ -24,6 +24,7 @@ from typing import Any
 
 import napari
 import numpy as np
+from napari.layers import Layer, Points
 from qtpy.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
@@ -50,6 +51,7 @@ PARTS = {
     "screen": "from the click to the mask on the screen",
     "redraw": "napari draws the preview again",
     "call": "accept: the mask is in the labels",
+    "own": "the same without what napari takes to draw layers anew and to take the prompt off its layer",
     "commit": "accept: the labels are on the screen",
     "decode cpu": "processor's time of the model's thread",
     "gui cpu": "processor's time of the window's thread, from the click to the screen",
@@ -93,6 +95,28 @@ class Watched:
         return found
 
 
+class Inside:
+    """How long calls of some methods took, each within another one counted once."""
+
+    def __init__(self, *methods: tuple[type, str]) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+        for owner, name in methods:
+            setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            self._depth += 1
+            try:
+                return method(*args, **options)
+            finally:
+                self._depth -= 1
+                self.seconds += 0 if self._depth else time.perf_counter() - start
+
+        return timed
+
+
 class Bench:
     """A viewer with the dock on a big volume, and a clock on its canvas."""
 
@@ -101,6 +125,7 @@ class Bench:
         for name in PARTS:
             self.times[name] = []
         self.model = Watched(make(), self.times)
+        self.napari = Inside((Layer, "refresh"), (Points, "remove"))
         ModelChoice.load = lambda choice, reference: self.model  # type: ignore[method-assign,assignment]
         image, _, _ = ct_phantom(SHAPE)
         self.viewer = napari.Viewer(show_welcome_screen=False)
@@ -171,11 +196,12 @@ class Bench:
     def commit(self) -> None:
         """Accept what is proposed."""
         self.turn(0.1)
-        start = time.perf_counter()
+        start, before = time.perf_counter(), self.napari.seconds
         self.controller.accept()
-        done = time.perf_counter()
+        done, drawn = time.perf_counter(), self.napari.seconds - before
         self.until_swapped(done)
         self.times["call"].append(1e3 * (done - start))
+        self.times["own"].append(1e3 * (done - start - drawn))
         self.times["commit"].append(1e3 * (self.swapped - start))
 
     def close(self) -> None:

@@ -1,8 +1,10 @@
 """All benchmarks, a table a topic, beside what a user would install instead.
 
-    python benchmarks/run.py [TOPIC ...] [--threads 1] [--repeats 5] [--json FILE] [--no-peers]
+    python benchmarks/run.py [TOPIC ...] [--quick] [--threads 1] [--repeats 5] [--json FILE] [--no-peers]
 
-Topics: encode, decode, memory (of encodes), store, start, and, where there is a display, click-to-mask, write, stall.
+Topics: encode, decode, click-to-mask, stall, store, write, memory (of encodes), start. Those of the window run on the
+display that is there, else on a virtual one. All that is printed is written as JSON too, after each topic.
+
 The peers (segment-anything as shipped, transformers' models, MobileSAM's own code) are installed by plain pip into an
 environment of their own in the user's cache; one that cannot be installed is left out and named. Each model lives in a
 process of its own with random weights, since none are shipped and neither time nor memory depends on them, gets the
@@ -14,247 +16,128 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import venv
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keeping
+import networks
 import platformdirs
+import tables
+import windows
+from machine import load, machine, versions
 
-HERE = Path(__file__).resolve().parent
-GROUPS = {
-    "SAM ViT-B, MedSAM": ("segment-anything", "transformers-sam", "ours:sam-vit-b:float32", "ours:sam-vit-b:bfloat16"),
-    "MobileSAM": ("mobile-sam", "ours:mobile-sam:float32", "ours:mobile-sam:bfloat16"),
-    "LiteMedSAM": ("litemedsam", "ours:litemedsam:float32", "ours:litemedsam:bfloat16"),
-    "SAM 2.1 tiny": ("transformers-sam2", "ours:sam2.1-tiny:float32", "ours:sam2.1-tiny:bfloat16"),
+QUICK = "Quick: all is done once or so and nothing is warm, so the numbers only show that it runs."
+
+Measure = Callable[[argparse.Namespace], Any]
+Table = Callable[[Any, Mapping[str, tables.Topic]], tables.Topic]
+"""Of what was measured, and the topics before."""
+
+
+def _networks(topic: str, found: Any, earlier: Mapping[str, tables.Topic]) -> tables.Topic:
+    return networks.table(topic, found)
+
+
+TOPICS: dict[str, tuple[Measure, Table]] = {
+    "encode": (networks.measure, partial(_networks, "encode")),
+    "decode": (networks.measure, partial(_networks, "decode")),
+    "click-to-mask": (windows.clicks, windows.click_table),
+    "stall": (windows.stalls, windows.stall_table),
+    "store": (keeping.measure, keeping.table),
+    "write": (windows.clicks, windows.write_table),
+    "memory": (networks.measure, partial(_networks, "memory")),
+    "start": (windows.starts, windows.start_table),
 }
-"""Those of a group take turns; the first is what the ratios are to."""
-
-MOBILE_SAM = "git+https://github.com/ChaoningZhang/MobileSAM.git@34bbbfdface3c18e5221aa7de6032d7220c6c6a1"
-PACKAGES = ("numpy", "psutil", "torch", "torchvision", "timm", "transformers", "segment-anything")
-"""The peers get the versions that are here."""
-
-INSIDE = ("encode", "decode", "memory")
-WINDOWS = {"click-to-mask": ("click_to_mask.py", 60), "write": ("click_to_mask.py", 60), "stall": ("event_loop.py", 0)}
-TOPICS = (*INSIDE, "store", "start", *WINDOWS)
+"""What measures a topic, once for all topics that it measures, and what makes a table of it."""
 
 
-@dataclass
-class Worker:
-    """A process that works when told to."""
+@dataclass(frozen=True)
+class Run:
+    """What a measurement gave or why it was skipped, how long it took in s, and the load before and after."""
 
-    kind: str
-    process: subprocess.Popen[str]
-    answers: list[dict[str, Any]]
-
-    def work(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.answers.append(json.loads(self.process.stdout.readline()))
-
-    def median(self, part: str, clock: int) -> float:
-        return statistics.median(one[part][clock] for one in self.answers[1:] or self.answers)
+    found: Any
+    seconds: float
+    load: dict[str, list[float]]
 
 
-def peers_python(mobile_sam: str) -> str:
-    """The Python of the environment with the peers, made when it is not there."""
-    folder = platformdirs.user_cache_path("napari-medsam", appauthor=False) / "peers"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = folder / "installed.txt"
-    wanted = [f"{name}=={version(name)}" for name in PACKAGES]
-    if not done.exists() or done.read_text().split() != wanted:
-        print(f"installing the peers into {folder}; this takes minutes", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
-        done.write_text("\n".join(wanted))
-    has = subprocess.run([python, "-c", "import mobile_sam.modeling.tiny_vit_sam"], capture_output=True, check=False)
-    if has.returncode:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", mobile_sam], check=False)
-    return str(python)
-
-
-@contextmanager
-def started(kind: str, python: str, threads: int) -> Iterator[Worker | None]:
-    """A worker that is ready; None where it cannot be had."""
-    command = [sys.executable if kind.startswith("ours:") else python, str(HERE / "worker.py"), kind, str(threads)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            _, said = process.communicate()
-            print(f"  {kind} is left out: {(said.strip().splitlines() or ['it ended'])[-1]}")
-            yield None
-            return
-        try:
-            yield Worker(kind, process, [])
-        finally:
-            process.communicate()
-
-
-def models(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Every model's times and memory, by group."""
-    python = "" if options.no_peers else peers_python(options.mobile_sam)
-    found = {}
-    for group, kinds in GROUPS.items():
-        if options.only and options.only not in group:
-            continue
-        with ExitStack() as stack:
-            wanted = [kind for kind in kinds if kind.startswith("ours:") or python]
-            workers = [stack.enter_context(started(kind, python, options.threads)) for kind in wanted]
-            there = [worker for worker in workers if worker is not None]
-            for _ in range(options.repeats + 1):  # the first prepares
-                for worker in there:
-                    worker.work()
-            found[group] = [row_of(worker, there[0]) for worker in there]
-    return found
-
-
-def row_of(worker: Worker, first: Worker) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": worker.kind, "added_mb": worker.answers[-1]["added_mb"]}
-    row["memory_ratio"] = row["added_mb"] / max(first.answers[-1]["added_mb"], 1e-9)
-    for part in ("encode", "decode"):
-        if part in worker.answers[0]:
-            row[part] = {"wall_s": worker.median(part, 0), "processor_s": worker.median(part, 1)}
-            if part in first.answers[0]:
-                row[part]["times_faster"] = first.median(part, 1) / row[part]["processor_s"]
-    return row
-
-
-def print_models(topic: str, groups: dict[str, list[dict[str, Any]]]) -> None:
-    if topic == "memory":
-        print(f"{'added by an encode':40s} {'MB':>8s} {'of the first':>13s}")
-    else:
-        print(f"{topic:40s} {'processor s':>12s} {'wall s':>8s} {'times faster':>13s}")
-    for group, rows in groups.items():
-        print(group)
-        for row in rows:
-            if topic == "memory":
-                print(f"  {row['name']:38s} {row['added_mb']:8.0f} {row['memory_ratio']:13.2f}")
-            elif topic in row:
-                part = row[topic]
-                ratio = f"{part['times_faster']:13.2f}" if "times_faster" in part else ""
-                print(f"  {row['name']:38s} {part['processor_s']:12.3f} {part['wall_s']:8.3f} {ratio}")
-
-
-def store(options: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds to keep and to find an embedding of MedSAM's size, in memory and on disk."""
-    import numpy as np
-
-    from napari_medsam.embeddings import DiskTier
-    from napari_medsam.models.base import Embedding
-
-    features = np.random.default_rng(0).standard_normal((1, 256, 64, 64)).astype(np.float16)
-    one = Embedding("benchmark", (512, 512), {"image": features}, np.zeros((512, 512), np.uint8))
-    folder = Path(tempfile.mkdtemp())
+def run(measure: Measure, options: argparse.Namespace) -> Run:
+    """Measure something."""
+    before, start = load(), time.perf_counter()
     try:
-        tier = DiskTier(folder / "store", 1 << 30)
-        keys = [f"{number:064x}" for number in range(4 * options.repeats)]
-        written = [_ms(lambda key=key: tier.write(key, one)) for key in keys]
-        read = [_ms(lambda key=key: tier.read(key)) for key in keys]
-        each = sum(path.stat().st_size for path in (folder / "store").rglob("*.embedding")) / len(keys)
-    finally:
-        shutil.rmtree(folder)
-    figures = {"written_ms": statistics.median(written), "read_ms": statistics.median(read), "file_mb": each / 2**20}
-    print(
-        f"an embedding of MedSAM: {figures['written_ms']:.1f} ms to disk, {figures['read_ms']:.1f} ms from it, ", end=""
-    )
-    print(f"{features.nbytes / 2**20:.2f} MiB in memory, {figures['file_mb']:.2f} MiB on disk")
-    return figures
+        found = measure(options)
+    except tables.Skipped as why:
+        found = why
+    return Run(found, time.perf_counter() - start, {"start": before, "end": load()})
 
 
-def _ms(act: Any) -> float:
-    start = time.perf_counter()
-    act()
-    return 1e3 * (time.perf_counter() - start)
+def topic_of(name: str, done: Run, earlier: Mapping[str, tables.Topic]) -> tables.Topic:
+    """A topic as it is printed and written."""
+    times = {"measured_in_s": round(done.seconds, 1), "load": done.load}
+    if isinstance(done.found, tables.Skipped):
+        return {"skipped": str(done.found)} | times
+    return TOPICS[name][1](done.found, earlier) | times
 
 
-FIRST_MASK = """
-import time; start = time.perf_counter()
-import numpy as np
-from napari_medsam import api
-image = np.zeros((40, 512, 512), np.int16); image[:, 200:300, 180:320] = 100
-ready = time.perf_counter()
-from napari_medsam.models.contour import Contour
-from napari_medsam.prompts import Box, Prompts
-model = Contour(); plane = (image[20] * 2).astype(np.uint8)
-model.decode(model.encode(plane), Prompts(Box(190, 170, 310, 330)))
-import sys
-print(ready - start, time.perf_counter() - ready, int("torch" in sys.modules))
-"""
+def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of: {', '.join(TOPICS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="everything once or so, to see that it runs: no figures")
+    parser.add_argument("--threads", type=int, default=1, help="of encode, decode and memory (default: 1)")
+    parser.add_argument("--repeats", type=int, default=5, help="encodes of each model; starts (default: 5)")
+    parser.add_argument("--prompts", type=int, default=200, help="clicks for click-to-mask and write (default: 200)")
+    parser.add_argument("--only", default="", help="a group of models, by a part of its name")
+    parser.add_argument("--no-peers", action="store_true", help="install and run nothing but ours")
+    parser.add_argument("--json", type=Path, help="(default: a new file in the user's cache)")
+    options = parser.parse_args(arguments)
+    options.topics = list(dict.fromkeys(options.topics)) or list(TOPICS)
+    unknown = set(options.topics) - set(TOPICS)
+    if unknown:
+        parser.error(f"there is no topic {', '.join(sorted(unknown))}; there are: {', '.join(TOPICS)}")
+    if not any(options.only.lower() in group.lower() for group in networks.GROUPS):
+        parser.error(f"there is no group {options.only}; there are: {', '.join(networks.GROUPS)}")
+    if min(options.repeats, options.prompts, options.threads) < 1:
+        parser.error("repeats, prompts and threads are at least 1")
+    return options
 
 
-def start(options: argparse.Namespace) -> dict[str, float]:
-    """Seconds to import the package, and from there to a first mask of the built-in model; in fresh processes."""
-    runs = []
-    for _ in range(options.repeats):
-        done = subprocess.run([sys.executable, "-c", FIRST_MASK], capture_output=True, text=True, check=True)
-        runs.append([float(word) for word in done.stdout.split()])
-    imported, mask, torch_there = (statistics.median(column) for column in zip(*runs, strict=True))
-    print(f"import {imported:.2f} s, then a first mask {mask:.3f} s; torch imported: {'yes' if torch_there else 'no'}")
-    return {"import_s": imported, "first_mask_s": mask, "torch_imported": torch_there}
-
-
-def in_a_window(script: str, prompts: int) -> Any:
-    """Run a benchmark that needs a display; its table is its own."""
-    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        print("needs a display: xvfb-run -s '-screen 0 1600x1000x24' python benchmarks/run.py")
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "told.json"
-        command = [sys.executable, str(HERE / script), "--json", str(told)]
-        subprocess.run([*command, *(["--prompts", str(prompts)] if prompts else [])], check=True)
-        return json.loads(told.read_text())
+def file_for(options: argparse.Namespace) -> Path:
+    """Where the JSON goes; its folder is made."""
+    folder = platformdirs.user_cache_path("napari-medsam", appauthor=False) / "speed"
+    file: Path = options.json or folder / f"{time.strftime('%Y-%m-%d-%H%M%S')}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of: {', '.join(TOPICS)} (default: all)")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="", help="a group of models, by a part of its name")
-    parser.add_argument("--no-peers", action="store_true", help="install and run nothing but ours")
-    parser.add_argument("--mobile-sam", default=MOBILE_SAM, help="what pip is told for MobileSAM; a folder will do")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    topics = options.topics or TOPICS
-    unknown = set(topics) - set(TOPICS)
-    if unknown:
-        parser.error(f"there is no topic {', '.join(sorted(unknown))}; there are: {', '.join(TOPICS)}")
-    packages = ("napari-medsam", "torch", "timm", "transformers", "segment-anything", "numpy")
-    versions = {name: version(name) for name in packages}
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads"
-    told: dict[str, Any] = {"machine": machine, "versions": versions, "date": time.strftime("%Y-%m-%d"), "topics": {}}
-    print(machine, ", ".join(f"{name} {one}" for name, one in versions.items()), sep="\n", flush=True)
-    groups = models(options) if set(topics) & set(INSIDE) else {}
-    ran: dict[str, Any] = {}
-    for topic in topics:
-        print(f"\n== {topic}", flush=True)
-        if topic in INSIDE:
-            print_models(topic, groups)
-            told["topics"][topic] = groups
-        elif topic in WINDOWS:
-            script, prompts = WINDOWS[topic]
-            if script not in ran:
-                ran[script] = in_a_window(script, prompts)
-            told["topics"][topic] = ran[script]
-        else:
-            told["topics"][topic] = {"store": store, "start": start}[topic](options)
-    if options.json:
-        options.json.write_text(json.dumps(told, indent=1))
+    options = arguments_of(arguments)
+    file, here = file_for(options), machine()
+    told: dict[str, Any] = {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": here, "versions": versions()}
+    told["options"] = {name: getattr(options, name) for name in ("quick", "threads", "repeats", "prompts", "only")}
+    told["topics"] = {}
+    print(f"{here['processor']}, {here['cores']} cores, {here['memory_gb']} GB of memory, load {load()[0]}")
+    print(", ".join(f"{name} {one}" for name, one in told["versions"].items()), flush=True)
+    if options.quick:
+        print(QUICK)
+    done: dict[Measure, Run] = {}
+    for name in options.topics:
+        measure = TOPICS[name][0]
+        if measure not in done:
+            done[measure] = run(measure, options)
+        topic = topic_of(name, done[measure], told["topics"])
+        told["topics"][name] = topic
+        told["versions"]["peers"] = getattr(options, "peers", {})
+        print("", *tables.lines(name, topic), f"  {about(topic)}", sep="\n", flush=True)
+        file.write_text(json.dumps(told, indent=1))
+    print(f"\nwritten to {file}")
+
+
+def about(topic: tables.Topic) -> str:
+    """How it was measured, in a line."""
+    start, end = (topic["load"][when][0] for when in ("start", "end"))
+    return f"Measured in {topic['measured_in_s']:.0f} s; load {start} at the start, {end} at the end."
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""The topics encode, decode and memory: every model in a process of its own, peers and ours in turns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import peers
+from tables import Row, Topic, compare, times_of
+
+HERE = Path(__file__).resolve().parent
+GROUPS = {
+    "SAM ViT-B, MedSAM": ("segment-anything", "transformers-sam", "ours:sam-vit-b:float32", "ours:sam-vit-b:bfloat16"),
+    "MobileSAM": ("mobile-sam", "ours:mobile-sam:float32", "ours:mobile-sam:bfloat16"),
+    "LiteMedSAM": ("litemedsam", "ours:litemedsam:float32", "ours:litemedsam:bfloat16"),
+    "SAM 2.1 tiny": ("transformers-sam2", "ours:sam2.1-tiny:float32", "ours:sam2.1-tiny:bfloat16"),
+}
+"""Those of a group take turns."""
+
+STOCK = {
+    "segment-anything": "segment-anything",
+    "transformers-sam": "transformers",
+    "transformers-sam2": "transformers",
+    "mobile-sam": "MobileSAM's own code",
+    "litemedsam": "LiteMedSAM's own code",
+}
+"""What a row of a peer stands for, as shipped."""
+
+
+@dataclass
+class Worker:
+    """A process that works when told to, or why there is none."""
+
+    kind: str
+    process: subprocess.Popen[str] | None = None
+    failed: str = ""
+    ready: dict[str, Any] = field(default_factory=dict)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Its name in the tables."""
+        if self.kind in STOCK:
+            return f"{STOCK[self.kind]}, as shipped"
+        precision = self.kind.split(":")[2]
+        return f"ours, {precision}" + (" (chosen here)" if self.ready.get("chosen") == precision else "")
+
+    def work(self) -> None:
+        """Encode and decode once more."""
+        if self.process is None or self.failed:
+            return
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has ended, which its answer shows
+        told = self.hear()
+        if told is not None:
+            self.answers.append(told)
+
+    def hear(self) -> dict[str, Any] | None:
+        """Its next line; None when it has ended instead."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line:
+            found: dict[str, Any] = json.loads(line)
+            return found
+        self.failed = f"its process ended with {self.process.wait()}"
+        return None
+
+
+@contextmanager
+def started(kind: str, found: peers.Peers | None, threads: int) -> Iterator[Worker]:
+    """A worker that is ready, or that says why it is not."""
+    own = kind not in STOCK
+    why = "" if own else "--no-peers" if found is None else found.why_not(kind)
+    if why:
+        yield Worker(kind, failed=why)
+        return
+    python = sys.executable if own or found is None else found.python
+    command = [python, str(HERE / "worker.py"), kind, str(threads)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NAPARI_MEDSAM_THREADS": str(threads)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, text=True, env=environment, stderr=said, **pipes) as process,
+    ):
+        worker = Worker(kind, process)
+        worker.ready = worker.hear() or {}
+        try:
+            yield worker
+        finally:
+            process.communicate()
+            said.seek(0)
+            words = said.read().strip().splitlines()
+            worker.failed = words[-1] if worker.failed and words else worker.failed
+
+
+def measure(options: argparse.Namespace) -> dict[str, list[Worker]]:
+    """What every model answered, by group."""
+    found = None if options.no_peers else peers.installed()
+    options.peers = {} if found is None else found.versions
+    groups = {group: kinds for group, kinds in GROUPS.items() if options.only.lower() in group.lower()}
+    return {group: in_turns(group, kinds, found, options) for group, kinds in groups.items()}
+
+
+def in_turns(
+    group: str, kinds: tuple[str, ...], found: peers.Peers | None, options: argparse.Namespace
+) -> list[Worker]:
+    """The workers of a group, after all rounds."""
+    rounds = 1 if options.quick else options.repeats + 1  # the first prepares
+    with ExitStack() as stack:
+        workers = [stack.enter_context(started(kind, found, options.threads)) for kind in kinds]
+        for number in range(rounds):
+            print(f"  {group}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+            for worker in workers:
+                worker.work()
+    return workers
+
+
+def table(topic: str, groups: Mapping[str, list[Worker]]) -> Topic:
+    """The table of encode, decode or memory."""
+    rows = [row for group, workers in groups.items() for row in rows_of(topic, group, workers)]
+    if topic != "memory":
+        return {"unit": "seconds", "rows": rows}
+    return {"unit": "what an encode adds to the process at most, in MB", "rows": rows}
+
+
+def rows_of(topic: str, group: str, workers: list[Worker]) -> list[Row]:
+    """A row a worker; ours with its ratio to each peer that ran."""
+    rows = [row_of(topic, group, worker) for worker in workers]
+    stock = [row for row in rows if row["stock"] and "times" in row]
+    for row in rows:
+        if row["stock"] or "times" not in row:
+            continue
+        for peer in stock:
+            name = STOCK[peer["name"]]
+            if topic == "memory":
+                row.setdefault("ratios", {})[f"what {name} adds"] = compare(row, peer, "most")
+            else:
+                row.setdefault("ratios", {})[f"faster than {name}"] = compare(peer, row)
+    return rows
+
+
+def row_of(topic: str, group: str, worker: Worker) -> Row:
+    row: Row = {"group": group, "name": worker.kind, "title": worker.title, "stock": worker.kind in STOCK}
+    row |= {"torch": worker.ready.get("torch")}
+    if worker.failed or not worker.answers:
+        return row | {"skipped": worker.failed or "it gave no answer"}
+    if topic == "memory":
+        return row | {"times": {"memory": {"most": max(one["added_mb"] for one in worker.answers)}}}
+    answers = worker.answers[1:] or worker.answers
+    return row | {"times": times_of([run for answer in answers for run in answer[topic]])}
