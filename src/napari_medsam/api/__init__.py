@@ -20,6 +20,7 @@ from napari_medsam.api.segmenting import (
 )
 from napari_medsam.api.tasks import Task, next_frame
 from napari_medsam.io import read_image, write_labels
+from napari_medsam.models.resident import set_budget as set_device_budget
 
 __all__ = [
     "FoundSlice",
@@ -36,6 +37,7 @@ __all__ = [
     "read_image",
     "segment_image",
     "segment_plane",
+    "set_device_budget",
     "user_store",
     "write_labels",
 ]

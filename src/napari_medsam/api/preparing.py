@@ -50,7 +50,7 @@ def user_store(folder: str | Path = "", *, memory: int | None = None, disk: int 
     folder : path
         Where embeddings are kept; the environment's (NAPARI_MEDSAM_CACHE) or the user's cache folder when empty.
     memory, disk : int, optional
-        Budgets in bytes; parts of what is free when left out.
+        Budgets in bytes; parts of what is free when left out. That of the GPU is for all stores: `set_device_budget`.
     """
     return EmbeddingStore(memory, DiskTier(cache_folder(str(folder)), disk))
 

@@ -28,13 +28,10 @@ class Compute:
     precision : str
         auto, float32, bfloat16 or float16: of the encoder. Decoders always run in float32: they are small, and their
         logits decide the outline.
-    resident_bytes : int, optional
-        How much of recent embeddings may stay on the device; a part of its free memory when left out.
     """
 
     device: str = AUTO
     precision: str = AUTO
-    resident_bytes: int | None = None
 
 
 def device_of(compute: Compute) -> torch.device:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medsam.errors import MemoryShortError
+from napari_medsam.models import resident
 from napari_medsam.models.base import (
     Direction,
     Embedding,
@@ -29,7 +29,6 @@ from napari_medsam.models.base import (
 )
 from napari_medsam.models.batches import batch_of, encode_all
 from napari_medsam.models.compute import AUTO, Compute, device_of, precision_of
-from napari_medsam.models.resident import Resident
 from napari_medsam.prompts import Prompts
 
 ADVICE = "Close other programs and data, or choose a smaller model."
@@ -288,15 +287,8 @@ def is_memory_short(error: BaseException) -> bool:
 
 def free() -> None:
     """Give back what nobody needs any more, on the device too."""
-    for copies in Resident.living():
-        copies.clear()
+    resident.clear()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # only GNU's allocator keeps freed gigabytes
         ctypes.CDLL(None).malloc_trim(0)
-    torch: Any = sys.modules.get("torch")
-    if torch is None:  # no network was loaded, so there is nothing on a device
-        return
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    resident.give_back()

@@ -173,7 +173,7 @@ class Sam2Network:
         self.device = device_of(compute)
         self.precision = precision_of(compute, self.device)
         self.kept = kept_of(compute)
-        self._resident = Resident(self.device, compute.resident_bytes)
+        self._resident = Resident.on(self.device)
         self._room = BatchRoom(self.device)
         self.model: Any = model.to(device=self.device, dtype=torch.float32).eval().requires_grad_(False)
         make_products(self.model.vision_encoder.backbone)

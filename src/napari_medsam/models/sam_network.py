@@ -81,7 +81,7 @@ class SamNetwork:
     def __init__(self, encoder: nn.Module, heads: Heads, rule: Rule, compute: Compute) -> None:
         self.device = device_of(compute)
         self.kept = kept_of(compute)
-        self._resident = Resident(self.device, compute.resident_bytes)
+        self._resident = Resident.on(self.device)
         self._room = BatchRoom(self.device)
         self.precision = precision_of(compute, self.device)
         self.encoder = encoder.to(dtype=torch.float32).eval().requires_grad_(False)

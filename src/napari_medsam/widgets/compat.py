@@ -49,6 +49,14 @@ def store_setting(name: str, value: Any) -> None:
         setattr(getattr(get_plugin_settings("napari-medsam"), group), key, value)
 
 
+def follow_settings(group: str, act: Callable[[Any], None]) -> None:
+    """Call `act`, a bound method that is held weakly, when a value of a group of the plugin's own page changes."""
+    with contextlib.suppress(ImportError, AttributeError, KeyError, ValueError):
+        from napari.settings import get_plugin_settings
+
+        getattr(get_plugin_settings("napari-medsam"), group).events.connect(act)
+
+
 def is_closing(viewer: Any) -> bool:
     """Whether `Viewer.close` was called, which takes all layers away before the window goes; napari does not say so.
 

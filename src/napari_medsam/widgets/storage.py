@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsam.embeddings import DiskTier, EmbeddingStore, Level, Usage, Worth, cache_folder
-from napari_medsam.models.resident import Resident
-from napari_medsam.widgets.compat import setting, store_setting
+from napari_medsam.models import resident
+from napari_medsam.widgets.compat import follow_settings, setting, store_setting
 from napari_medsam.widgets.model_work import Backstage
+from napari_medsam.widgets.soon import timer
 
 MIB, GIB = 1 << 20, 1 << 30
 PREPARED, ALL, NOTHING = "what is prepared", "all that is encoded", "nothing"
 KEPT = (PREPARED, ALL, NOTHING)
 """What goes to the disk; the values are those of the setting."""
+REST_MS = 1000
+"""Preferences tell of every key that is typed, and the first digit of a budget would drop nearly all that is held."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,15 @@ class Choice:
         One of KEPT.
     disk_gb : int
     folder : str
+    device_mb : int
+        On each GPU, for all viewers together.
     """
 
     memory_mb: int = 0
     disk: str = PREPARED
     disk_gb: int = 0
     folder: str = ""
+    device_mb: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,37 +59,70 @@ class Storage(QObject):
 
     measured = Signal(object)
     """A `Filled`, after `look`."""
+    changed = Signal()
+    """Another choice counts from now on."""
 
     def __init__(self) -> None:
         super().__init__()
-        choice = chosen()
+        choice = self._choice = chosen()
         self.store = EmbeddingStore(choice.memory_mb * MIB or None, _disk(choice), _disk_from(choice))
+        if choice.device_mb:
+            resident.set_budget(choice.device_mb * MIB)
         self._stage = Backstage()
         self._stage.came.connect(self._take)
+        self._rested = timer(self, REST_MS, self._follow)
+        follow_settings("embeddings", self._on_setting)
 
     def choose(self, choice: Choice) -> None:
         """Keep a choice in the settings, and go by it from now on."""
-        before = chosen()
-        for name in ("memory_mb", "disk", "disk_gb", "folder"):
-            store_setting(f"embeddings.{name}", getattr(choice, name))
-        if choice.memory_mb != before.memory_mb:
-            self.store.max_bytes = choice.memory_mb * MIB or EmbeddingStore().max_bytes
-        if (choice.disk, choice.disk_gb, choice.folder) != (before.disk, before.disk_gb, before.folder):
-            self.store.disk, self.store.disk_from = _disk(choice), _disk_from(choice)
-        self.look()
+        for name, value in asdict(choice).items():
+            store_setting(f"embeddings.{name}", value)
+        self._go_by(choice)
 
     def look(self) -> None:
         """Find out how full it is; on a thread, for it looks at every file."""
-        self._stage.start(partial(_filled, self.store))
+        self._after(lambda: None)
 
     def clear_memory(self) -> None:
         """Drop what is in memory."""
         self.store.clear()
         self.look()
 
+    def clear_device(self) -> None:
+        """Drop what is kept on devices; what is in memory stays."""
+        resident.clear()
+        self._after(resident.give_back)
+
     def clear_disk(self) -> None:
         """Remove what is on disk."""
-        self._stage.start(partial(_cleared, self.store))
+        self._after(self.store.clear_disk)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _go_by(self, choice: Choice) -> None:
+        self._rested.stop()
+        before, self._choice = self._choice, choice
+        if choice.memory_mb != before.memory_mb:
+            self.store.max_bytes = choice.memory_mb * MIB or EmbeddingStore().max_bytes
+        if (choice.disk, choice.disk_gb, choice.folder) != (before.disk, before.disk_gb, before.folder):
+            self.store.disk, self.store.disk_from = _disk(choice), _disk_from(choice)
+        self.changed.emit()
+        if choice.device_mb != before.device_mb:
+            resident.set_budget(choice.device_mb * MIB or None)
+            self._after(resident.give_back)
+        else:
+            self.look()
+
+    def _follow(self) -> None:
+        """Go by the settings as they are now."""
+        self._go_by(chosen())
+
+    def _after(self, act: Callable[[], object]) -> None:
+        """Do something on a thread, then find out how full the store is."""
+        self._stage.start(partial(_filled, self.store, act))
+
+    def _on_setting(self, event: Any = None) -> None:
+        self._rested.start()
 
     def _take(self, message: object) -> None:
         if isinstance(message, Filled):
@@ -96,6 +137,7 @@ def chosen() -> Choice:
         disk if disk in KEPT else PREPARED,
         int(setting("embeddings.disk_gb", 0)),
         str(setting("embeddings.folder", "")),
+        int(setting("embeddings.device_mb", 0)),
     )
 
 
@@ -109,12 +151,8 @@ def _disk_from(choice: Choice) -> Worth:
     return Worth.USED if choice.disk == ALL else Worth.PREPARED
 
 
-def _filled(store: EmbeddingStore) -> Filled:
-    devices = [one for one in Resident.living() if one.device.type != "cpu"]
-    device = Level(sum(d.nbytes for d in devices), sum(d.max_bytes for d in devices), 0) if devices else None
+def _filled(store: EmbeddingStore, act: Callable[[], object]) -> Filled:
+    act()
+    held = resident.usage()
+    device = None if held is None else Level(held.used, held.budget, 0)
     return Filled(store.usage(), device, "" if store.disk is None else str(store.disk.folder))
-
-
-def _cleared(store: EmbeddingStore) -> Filled:
-    store.clear_disk()
-    return _filled(store)

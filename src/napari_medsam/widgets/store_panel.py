@@ -22,11 +22,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from napari_medsam.embeddings import Level
 from napari_medsam.models.checkpoints.parts import amount
 from napari_medsam.widgets.longrun import slices
-from napari_medsam.widgets.panels import NARROW, button
+from napari_medsam.widgets.panels import NARROW, StatusLine, button
 from napari_medsam.widgets.prefetch import Ahead
 from napari_medsam.widgets.storage import KEPT, NOTHING, Choice, Filled
 
@@ -36,6 +37,7 @@ AHEAD = {
     Ahead.OFF: "nothing but the shown slice",
 }
 MOST_MB, MOST_GB = 1 << 20, 1 << 14
+NO_DEVICE = "not used: no model is on a GPU"
 
 
 class PreparePanel(QWidget):
@@ -90,6 +92,7 @@ class StoreDialog(QDialog):
     ahead = Signal(str)
     live = Signal(bool)
     cleared_memory = Signal()
+    cleared_device = Signal()
     cleared_disk = Signal()
 
     def __init__(self, parent: QWidget) -> None:
@@ -103,10 +106,13 @@ class StoreDialog(QDialog):
     def setValue(self, choice: Choice, ahead: str, *, live: bool) -> None:
         """Show what is set."""
         self._choice = choice
-        widgets: tuple[QWidget, ...] = (self.memory, self.disk, self.disk_size, self.prefetch, self.follow)
+        widgets: tuple[QWidget, ...] = (
+            self.memory, self.device, self.disk, self.disk_size, self.prefetch, self.follow
+        )  # fmt: skip
         for widget in widgets:
             widget.blockSignals(True)
         self.memory.setValue(choice.memory_mb)
+        self.device.setValue(choice.device_mb)
         self.disk.setCurrentText(choice.disk)
         self.disk_size.setValue(choice.disk_gb)
         self.prefetch.setCurrentIndex(max(self.prefetch.findData(ahead), 0))
@@ -121,6 +127,7 @@ class StoreDialog(QDialog):
         return replace(
             self._choice,
             memory_mb=self.memory.value(),
+            device_mb=self.device.value(),
             disk=self.disk.currentText(),
             disk_gb=self.disk_size.value(),
         )
@@ -132,25 +139,29 @@ class StoreDialog(QDialog):
         self.held_on_disk.setText("not used" if usage.disk is None else _said(usage.disk))
         self.folder.setText(filled.folder)
         self.folder.setToolTip(filled.folder)
-        self.trouble.setText(usage.trouble)
+        self.trouble.show_line(usage.trouble, "error")
         self.trouble.setVisible(bool(usage.trouble))
-        self.device.setText("" if filled.device is None else _said(filled.device))
-        self._form.setRowVisible(self.device, filled.device is not None)
+        self.held_on_device.setText(NO_DEVICE if filled.device is None else _said(filled.device))
+        self.clear_device.setEnabled(filled.device is not None)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _make_parts(self) -> None:
-        self.memory, self.disk_size = _budget(MOST_MB, " MB"), _budget(MOST_GB, " GB")
+        self.memory, self.device = _budget(MOST_MB, " MB"), _budget(MOST_MB, " MB")
+        self.device.setToolTip("Of each GPU: what is kept there need not be brought again for the next prompt")
+        self.disk_size = _budget(MOST_GB, " GB")
         self.disk = QComboBox()
         self.disk.addItems(KEPT)
         self.disk.setToolTip(
             "What is kept on disk. Encoded slices hold no name, but a picture could be guessed from them:\n"
             "so only what you have prepared is, unless you say otherwise"
         )
-        self.held, self.held_on_disk, self.device, self.folder = QLabel(), QLabel(), QLabel(), QLabel()
+        self.held, self.held_on_device, self.held_on_disk = QLabel(), QLabel(), QLabel()
+        self.folder = QElidingLabel()
+        self.folder.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.folder.setSizePolicy(NARROW, QSizePolicy.Policy.Preferred)
-        self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.clear_memory, self.clear_disk = QPushButton("Clear memory"), QPushButton("Clear disk")
+        self.clear_device = QPushButton("Clear GPU")
         self.browse = QPushButton("Folder ...")
         self.prefetch = QComboBox()
         for ahead, text in AHEAD.items():
@@ -158,23 +169,26 @@ class StoreDialog(QDialog):
         self.prefetch.setToolTip("What is encoded before you ask for it, while nothing else is to be done")
         self.follow = QCheckBox("Show the mask while a box is drawn")
         self.follow.setToolTip("With models that answer in less than a sixth of a second")
-        self.trouble = QLabel()
-        self.trouble.setWordWrap(True)
-        self.trouble.setStyleSheet("color: #ff6b5e;")
+        self.trouble = StatusLine()
+        self.trouble.setFixedHeight(2 * self.trouble.fontMetrics().lineSpacing())
         self.trouble.setVisible(False)
 
     def _lay_out(self) -> None:
-        form = self._form = QFormLayout()
+        form = QFormLayout()
         form.setHorizontalSpacing(12)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Memory, at most", self.memory)
         form.addRow("in use", _beside(self.held, self.clear_memory))
-        form.addRow("On the device", self.device)
+        form.addRow(_gap())
+        form.addRow("GPU memory, at most", self.device)
+        form.addRow("in use", _beside(self.held_on_device, self.clear_device))
+        form.addRow(_gap())
         form.addRow("Keep on disk", self.disk)
         form.addRow("at most", self.disk_size)
         form.addRow("in use", _beside(self.held_on_disk, self.clear_disk))
         form.addRow("in", _beside(self.folder, self.browse))
         form.addRow(self.trouble)
+        form.addRow(_gap())
         form.addRow("Encode ahead", self.prefetch)
         form.addRow(self.follow)
         for row in range(form.rowCount()):
@@ -188,14 +202,15 @@ class StoreDialog(QDialog):
         layout.addLayout(form)
         layout.addStretch(1)
         layout.addWidget(buttons)
-        self.setMinimumWidth(460)
+        self.setMinimumWidth(520)
 
     def _connect(self) -> None:
-        self.memory.valueChanged.connect(self._choose)
-        self.disk_size.valueChanged.connect(self._choose)
+        for budget in (self.memory, self.device, self.disk_size):
+            budget.valueChanged.connect(self._choose)
         self.disk.activated.connect(self._choose)
         self.browse.clicked.connect(self._browse)
         self.clear_memory.clicked.connect(lambda: self.cleared_memory.emit())
+        self.clear_device.clicked.connect(lambda: self.cleared_device.emit())
         self.clear_disk.clicked.connect(lambda: self.cleared_disk.emit())
         self.prefetch.activated.connect(lambda i: self.ahead.emit(self.prefetch.itemData(i)))
         self.follow.clicked.connect(lambda on: self.live.emit(on))
@@ -222,6 +237,13 @@ def _budget(most: int, unit: str) -> QSpinBox:
     box.setSpecialValueText("a part of what is free")
     box.setKeyboardTracking(False)
     return box
+
+
+def _gap() -> QWidget:
+    """A little room between what is of one tier and what is of the next."""
+    made = QWidget()
+    made.setFixedHeight(2)
+    return made
 
 
 def _beside(text: QLabel, made: QPushButton) -> QWidget:

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 from napari_medsam.widgets import storage
 from napari_medsam.widgets.compat import setting, store_setting
 from napari_medsam.widgets.prefetch import mode
-from napari_medsam.widgets.storage import Choice, Filled
+from napari_medsam.widgets.storage import Filled
 from napari_medsam.widgets.store_panel import PreparePanel, StoreDialog
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class StoreSection(QObject):
         self.panel.stopped.connect(lambda: controller.prepare.stop())
         self.panel.opened.connect(self.open)
         controller.storage.measured.connect(self._show_filled)
+        controller.storage.changed.connect(self._show_choice)
 
     def refresh(self) -> None:
         """Show whether something is being prepared, and how far it is."""
@@ -56,16 +57,13 @@ class StoreSection(QObject):
 
     def _make_dialog(self) -> StoreDialog:
         dialog, c = StoreDialog(self.panel), self._c
-        dialog.chosen.connect(self._choose)
+        dialog.chosen.connect(c.storage.choose)
         dialog.ahead.connect(self._choose_ahead)
         dialog.live.connect(lambda on: store_setting("proposals.live", on))
         dialog.cleared_memory.connect(c.storage.clear_memory)
+        dialog.cleared_device.connect(c.storage.clear_device)
         dialog.cleared_disk.connect(c.storage.clear_disk)
         return dialog
-
-    def _choose(self, choice: Choice) -> None:
-        self._c.storage.choose(choice)
-        self._show_choice()
 
     def _choose_ahead(self, value: str) -> None:
         store_setting("models.prefetch", value)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from napari_medsam.errors import InputError  # noqa: E402
 from napari_medsam.models import batch_room, resident  # noqa: E402
 from napari_medsam.models.resident import Resident  # noqa: E402
 
 META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _as_it_comes() -> Iterator[None]:
+    """No budget was set, and no network of another test is left."""
+    gc.collect()
+    yield
+    resident.set_budget(None)
 
 
 def array(nbytes: int) -> np.ndarray:
@@ -102,15 +113,101 @@ def test_arrays_that_die_on_other_threads_are_let_go() -> None:
     assert held.nbytes <= 1
 
 
-def test_usage_counts_all_networks_and_a_budget_is_for_each() -> None:
-    before, one = resident.usage(), array(40)
-    held = Resident(META, 100)
+def test_usage_counts_all_devices_and_there_is_none_on_a_cpu() -> None:
+    on_cpu = Resident.on(CPU)
+    assert on_cpu.nbytes == 0
+    assert resident.usage() is None
+    held, one = Resident(META, 100), array(40)
     held.of(one)
-    now = resident.usage()
-    assert (now.used - before.used, now.budget - before.budget) == (40, 100)
-    resident.set_budget(30)
-    assert held.nbytes == 0
-    assert held.max_bytes == 30
+    assert resident.usage() == resident.Held(40, 100)
+
+
+def test_networks_on_one_device_share_a_budget_and_the_least_recently_used_of_either_goes_first() -> None:
+    resident.set_budget(100)
+    one, other = Resident.on(META), Resident.on(torch.device("meta"))
+    first, second, third = (array(40) for _ in range(3))
+    copy = one.of(first)
+    other.of(second)
+    one.of(first)
+    other.of(third)
+    assert resident.usage() == resident.Held(80, 100)
+    assert other.of(first) is copy
+
+
+def test_a_budget_counts_at_once_and_for_networks_that_are_loaded_later() -> None:
+    held, arrays = Resident.on(META), [array(40) for _ in range(3)]
+    for one in arrays:
+        held.of(one)
+    resident.set_budget(90)
+    assert (held.nbytes, held.max_bytes) == (80, 90)
+    resident.set_budget(0)
+    assert (held.nbytes, held.max_bytes) == (0, 0)
+    del held
+    gc.collect()
+    assert resident.usage() is None
+    assert Resident.on(META).max_bytes == 0
+    resident.set_budget(None)
+    assert Resident.on(META).max_bytes == resident.WHERE_UNKNOWN
+
+
+def test_a_budget_below_nothing_is_refused() -> None:
+    held = Resident(META, 100)
+    with pytest.raises(InputError, match="0 bytes or more, not -1"):
+        resident.set_budget(-1)
+    assert held.max_bytes == 100
+
+
+def test_a_budget_that_is_lowered_while_a_copy_comes_counts_for_that_copy() -> None:
+    held, one = Resident(META, 100), array(40)
+    lock = held._lock
+
+    class Late:
+        """The budget is lowered just before a thread gets the lock."""
+
+        def __enter__(self) -> None:
+            held._lock = lock
+            resident.set_budget(30)
+            lock.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            lock.release()
+
+    held._lock = Late()  # type: ignore[assignment]
+    held.keep(one, torch.empty(40, dtype=torch.uint8, device=META))
+    assert (held.nbytes, held.max_bytes) == (0, 30)
+
+
+def test_it_is_never_over_budget_while_that_is_lowered_and_other_threads_use_it() -> None:
+    most, least, stop, failed = 100, 30, threading.Event(), list[BaseException]()
+    held = Resident.on(META)
+
+    def use() -> None:
+        arrays = [array(size) for size in (10, 20, 35, 40, 90)]
+        try:
+            while not stop.is_set():
+                for one in arrays:
+                    held.of(one)
+        except BaseException as error:
+            failed.append(error)
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for user in users:
+            user.start()
+        for _ in range(1000):
+            resident.set_budget(most)
+            resident.set_budget(least)
+            assert max(held.nbytes for _ in range(20)) <= least
+    finally:
+        sys.setswitchinterval(before)
+        stop.set()
+        for user in users:
+            user.join()
+    assert not failed
+    copies = [copy.nbytes for _, copy in held._copies.values()]
+    assert held.nbytes == sum(copies), "counted right"
 
 
 @pytest.mark.parametrize(
