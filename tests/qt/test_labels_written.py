@@ -12,12 +12,16 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from napari.layers import Labels
+from tests.contract.fakes import BoxFake
 from tests.unit.following import SHAPE as VOLUME
 from tests.unit.following import document, grown, propose
 
+from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.errors import GeometryError, ImageError, LabelsError, PromptError
 from napari_medsam.geometry import Plane
+from napari_medsam.inference import run
 from napari_medsam.labels import Standing, values_of
+from napari_medsam.prompts import Box, Prompts
 from napari_medsam.propagation.subject import Span
 from napari_medsam.widgets.compat import latest_step
 from napari_medsam.widgets.labelling import planes_at
@@ -243,3 +247,20 @@ def test_values_are_found_as_by_sorting() -> None:
     for dtype, low, high in ((np.uint8, 0, 9), (np.uint16, 0, 60000), (np.int32, -5, 70), (np.int64, 0, 1 << 40)):
         some = rng.integers(low, high, (6, 8)).astype(dtype)
         assert values_of(some) == [v for v in np.unique(some).tolist() if v > 0]
+
+
+def test_labels_that_the_plugin_made_are_never_looked_through_for_the_highest(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr("napari_medsam.widgets.layer_labels._highest", looked.append)
+    viewer = ViewerModel()
+    work = open_workspace(viewer, viewer.add_image(np.zeros(SHAPE, np.int16)))
+    for value, box in ((1, Box(1, 1, 3, 3)), (2, Box(4, 4, 6, 8))):
+        request = work.session.ask(Plane.across(0, 2), Prompts(box), str(value))
+        assert work.session.receive(run(request, BoxFake(), EmbeddingStore()))
+        accepted = work.target.accept(str(value))
+        assert accepted is not None
+        assert accepted.value == value
+    assert not looked
+    work.target.layer.data = np.full(SHAPE, 7, np.uint16)
+    work.session.labels.highest()
+    assert len(looked) == 1, "others that take their place are"

@@ -270,7 +270,7 @@ def test_a_correction_is_kept_and_followed_to_the_next_one(make: Any) -> None:
     layer.data_setitem((np.full(len(cut), 6), *cut.T), 0)
     layer.refresh()
     corrected = made.labels[6].copy()
-    made.volume.follow()
+    made.volume.follow(made.volume.shown)
     gui.until(lambda: 6 in made.volume.review.certain and 7 in made.volume.review.found)
     assert made.volume.review.certain == {4, 6}
     assert set(made.volume.review.scores) == {2, 3, 5, 7}

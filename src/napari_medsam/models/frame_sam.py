@@ -75,8 +75,15 @@ class SamFrame:
         return logits
 
     def restore(self, logits: FloatArray, shape: Shape) -> BoolArray:
-        """Bilinear to the input's size, the padding cut off, bilinear to the plane, above 0; one mask at a time."""
+        """Bilinear to the input's size, the padding cut off, bilinear to the plane, above 0; one mask at a time.
+
+        A plane of half the input's size, as one of 512 x 512, takes the mean of each two pixels of the larger one. Both
+        lie between the same two logits, of which a cell has one, so one step is the same but for rounding.
+        """
         rows, columns = fitting(shape, self.size)
+        if (rows, columns) == (2 * shape[0], 2 * shape[1]) and CELL * logits.shape[-1] == self.size:
+            half = bilinear(torch.from_numpy(np.ascontiguousarray(logits)), (self.size // 2, self.size // 2))
+            return np.asarray((half[:, : shape[0], : shape[1]] > 0).numpy())
         masks = np.empty((len(logits), *shape), dtype=bool)
         for mask, one in zip(masks, logits, strict=True):
             square = bilinear(torch.from_numpy(np.ascontiguousarray(one)), (self.size, self.size))
@@ -101,8 +108,10 @@ def shrunk(plane: Plane, shape: Shape) -> Plane:
 
 
 def bilinear(picture: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """(rows, columns) at another shape, pixels taken as areas."""
-    return functional.interpolate(picture[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
+    """(..., rows, columns) at another shape, pixels taken as areas."""
+    stack = picture.reshape(1, -1, *picture.shape[-2:])
+    larger = functional.interpolate(stack, shape, mode="bilinear", align_corners=False)
+    return larger.reshape(*picture.shape[:-2], *shape)
 
 
 def _shape(plane: NDArray[np.generic]) -> Shape:

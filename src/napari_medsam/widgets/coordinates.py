@@ -90,9 +90,7 @@ def to_viewer_world(viewer: Any, layer: Any, points: ArrayLike) -> FloatArray:
 
 def to_data(viewer: Any, layer: Any, world: ArrayLike) -> FloatArray:
     """(k, n) layer data of (k, dims.ndim) viewer world."""
-    at = np.atleast_2d(np.asarray(world, dtype=np.float64))
-    inverse = np.linalg.inv(viewer_matrix(viewer, layer))
-    return np.asarray(at[:, -layer.ndim :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
+    return _to_data(viewer_matrix(viewer, layer), world)
 
 
 def displayed_axes(viewer: Any, layer: Any) -> tuple[list[int], list[int]]:
@@ -104,11 +102,7 @@ def displayed_axes(viewer: Any, layer: Any) -> tuple[list[int], list[int]]:
 
 def is_axis_aligned(viewer: Any, layer: Any) -> bool:
     """False when the shown plane is no plane of voxels: napari then draws one thing and inverts another."""
-    shown, hidden = displayed_axes(viewer, layer)
-    linear = viewer_matrix(viewer, layer)[:-1, :-1]
-    linear = linear / np.linalg.norm(linear, axis=0)
-    mixed = np.abs(linear[np.ix_(shown, hidden)]), np.abs(linear[np.ix_(hidden, shown)])
-    return all(part.max(initial=0) < ALIGNED for part in mixed)
+    return _is_aligned(viewer_matrix(viewer, layer), *displayed_axes(viewer, layer))
 
 
 @dataclass(frozen=True)
@@ -131,9 +125,10 @@ class View:
         shown, hidden = displayed_axes(self.viewer, self.layer)
         if len(shown) != 2:
             raise GeometryError(f"The view shows no slice of {self.layer.name!r}. Show two of the image's own axes.")
-        if not is_axis_aligned(self.viewer, self.layer):
+        matrix = viewer_matrix(self.viewer, self.layer)
+        if not _is_aligned(matrix, shown, hidden):
             raise GeometryError(OBLIQUE.format(name=self.layer.name))
-        at = to_data(self.viewer, self.layer, self.viewer.dims.point)[0]
+        at = _to_data(matrix, self.viewer.dims.point)[0]
         plane = Plane((shown[0], shown[1]), tuple((axis, int(np.round(at[axis]))) for axis in hidden))
         if any(not 0 <= i < layer_shape(self.layer)[axis] for axis, i in plane.index):
             raise GeometryError(f"The sliders stand outside {self.layer.name!r}. Move them back onto the image.")
@@ -202,3 +197,17 @@ def _in_millimetres(unit: Any) -> float:
     if registry.Unit(unit).is_compatible_with("mm"):
         return float(registry.Quantity(1, unit).to("mm").magnitude)
     return 1.0
+
+
+def _to_data(matrix: FloatArray, world: ArrayLike) -> FloatArray:
+    """(k, n) layer data of (k, dims.ndim) viewer world, by a layer's `viewer_matrix`."""
+    at = np.atleast_2d(np.asarray(world, dtype=np.float64))
+    inverse = np.linalg.inv(matrix)
+    return np.asarray(at[:, 1 - len(matrix) :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
+
+
+def _is_aligned(matrix: FloatArray, shown: list[int], hidden: list[int]) -> bool:
+    """Whether shown and hidden axes do not mix in a layer's `viewer_matrix`."""
+    linear = matrix[:-1, :-1] / np.linalg.norm(matrix[:-1, :-1], axis=0)
+    mixed = np.abs(linear[np.ix_(shown, hidden)]), np.abs(linear[np.ix_(hidden, shown)])
+    return all(part.max(initial=0) < ALIGNED for part in mixed)

@@ -122,6 +122,10 @@ class LayerLabels:
             self._array, self._highest = data, _highest(data)
         return self._highest
 
+    def know_empty(self) -> None:
+        """The labels were made just now and hold nothing: they need not be looked at for the highest."""
+        self._array, self._highest = self.layer.data, 0
+
     def doubt(self) -> None:
         """The voxels may have changed in another way than by painting: look at all of them when asked next."""
         if not self._drawing:

@@ -321,9 +321,7 @@ class PromptLayers:
         if not rows:
             return
         with self._silence():
-            # napari's own removal keeps the features in step
-            self.points.selected_data = set(rows)
-            self.points.remove_selected()
+            self.points.remove(sorted(rows))
 
     @contextmanager
     def _silence(self) -> Iterator[None]:

@@ -197,8 +197,9 @@ class Target:
 
         layer = Labels(empty_labels(self._image), **new_labels_kwargs(self._image))
         insert_above(self._viewer, self._image, layer)
-        self._session.labels = LayerLabels(layer)
+        self._session.labels = labels = LayerLabels(layer)
         self._follow(layer)
+        labels.know_empty()
 
     def _follow(self, layer: Any) -> None:
         if self.layer is not None:

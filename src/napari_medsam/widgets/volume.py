@@ -111,7 +111,10 @@ class Volume(QObject):
     @property
     def has_time(self) -> bool:
         """Whether the shown slice could be followed through time as well."""
-        found = self.shown
+        return self.has_time_at(self.shown)
+
+    def has_time_at(self, found: tuple[Stack, int] | None) -> bool:
+        """The same of what `shown` has told."""
         work = self._proposals.work
         if work is None or found is None:
             return False
@@ -121,7 +124,11 @@ class Volume(QObject):
     @property
     def reach(self) -> Reach:
         """How far runs go in the shown stack."""
-        found, work = self.shown, self._proposals.work
+        return self.reach_at(self.shown)
+
+    def reach_at(self, found: tuple[Stack, int] | None) -> Reach:
+        """The same of what `shown` has told."""
+        work = self._proposals.work
         return Reach() if found is None or work is None else work.reaches[found[0]]
 
     @property
@@ -133,9 +140,8 @@ class Volume(QObject):
         except LabelsError:
             return None
 
-    def follow(self) -> None:
-        """Bring the review in step with what is shown and chosen."""
-        found = self.shown
+    def follow(self, found: tuple[Stack, int] | None) -> None:
+        """Bring the review in step with what is shown, as `shown` has told, and chosen."""
         self.review.about(self._proposals.work, None if found is None else found[0], self.value)
 
     # -- range -------------------------------------------------------------------------------------------------

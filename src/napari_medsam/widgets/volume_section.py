@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBox
 
 from napari_medsam.models.row import Row
 from napari_medsam.propagation.prompting import Feed, Prompting
+from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.ways import ways_of
 from napari_medsam.widgets.actions import key_of
 from napari_medsam.widgets.controller import Controller
@@ -40,40 +41,43 @@ class VolumeSection(QWidget):
     def refresh(self) -> None:
         """Show the state of the volume."""
         volume, row = self._v, self._c.models.row
-        found, options = volume.shown, volume.options
-        running = volume.growing.running
-        self.range.setValue(volume.reach)
+        found, options = volume.shown, volume.options  # asked once: it takes as long as all the rest
+        running, reach, has_time = volume.growing.running, volume.reach_at(found), volume.has_time_at(found)
+        self.range.setValue(reach)
         self.way.setValue(options.way_for(row), ways_of(row), row.title)
-        self.along.setVisible(volume.has_time)
+        self.along.setVisible(has_time)
         self.along.setCurrentText(TIME if options.in_time else DEPTH)
-        self.copy.setVisible(volume.has_time)
+        self.copy.setVisible(has_time)
         self.collect.setChecked(options.collect)
         self.rules.setValue(options.prompting_for(row), options.rules, _refused(row))
         idle = found is not None and not running
         _enable(self.propagate, self.again, on=idle)
         _enable(self.stop, on=running)
         _enable(self.stop_here, self.next, self.range, self.strip, on=found is not None)
-        self.stop_here.setChecked(found is not None and found[1] in volume.reach.stops)
+        self.stop_here.setChecked(found is not None and found[1] in reach.stops)
         known = found is not None and volume.value is not None
         self.clean_up.setValue(ready=known and idle, looking=volume.tidying.looking, showing=volume.tidying.showing)
-        self.show_strip()
+        self._show_strip(found)
 
     def show_strip(self) -> None:
         """Bring the strip up to date with what is shown, known and being found."""
-        volume, found = self._v, self._v.shown
-        volume.follow()
+        self._show_strip(self._v.shown)
+
+    def _show_strip(self, found: tuple[Stack, int] | None) -> None:
+        volume, reach = self._v, self._v.reach_at(found)
+        volume.follow(found)
         self.strip.setSize(0 if found is None else found[0].size)
         if found is None:
             return
         stack, position = found
-        growth, span = volume.growing.growth, volume.reach.span(stack.size)
+        growth, span = volume.growing.growth, reach.span(stack.size)
         scores, keys = volume.review.scores, volume.review.certain
         if growth is not None and growth.plan.stack == stack:
             scores |= {at: min(growth.scores(at).values()) for at in growth.positions}
             keys |= {key.position for subject in growth.plan.subjects for key in subject.keys}
         self.strip.setScores(scores)
         self.strip.setKeys(keys)
-        self.strip.setStops(volume.reach.stops)
+        self.strip.setStops(reach.stops)
         self.strip.setChanged(volume.tidying.changes(stack))
         self.strip.setSpan(span.first, span.last)
         self.strip.setPosition(position)

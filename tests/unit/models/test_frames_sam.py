@@ -203,7 +203,7 @@ def bilinear(picture: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np
     return np.asarray(weights(shape[0], picture.shape[0]) @ picture @ weights(shape[1], picture.shape[1]).T)
 
 
-@pytest.mark.parametrize("shape", [(37, 211), (300, 140)], ids=str)
+@pytest.mark.parametrize("shape", [(37, 211), (300, 140), (512, 512), (512, 301), (99, 512), (256, 256)], ids=str)
 def test_the_steps_back_are_those_of_the_originals(shape: tuple[int, int]) -> None:
     logits = np.random.default_rng(3).normal(size=(CELLS, CELLS))
     rows, columns = extent(SAM, shape).astype(int)
