@@ -1,28 +1,27 @@
-"""The mask of a box while it is being drawn: a proposal of its own that is never accepted and leaves nothing behind.
+"""The mask of a prompt while it is dragged: a proposal of its own that is never accepted and leaves nothing behind.
 
-One question is under way at most; when it is answered, the box of then is asked. So masks are left out rather than
-late. Nothing of it shows in the dock: text that grows there would shrink the canvas under the mouse.
+A box that is drawn, moved or resized, in the plugin's layers or in those of the user: an object is asked for with all
+its prompts as they are now, and what comes of it is shown in the place of its mask. One question is under way at most;
+when it is answered, the prompts of then are read and asked. So masks are left out rather than late. Nothing of it shows
+in the dock: text that grows there would shrink the canvas under the mouse.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_medsam.drafts import Draft
 from napari_medsam.engine import Priority
-from napari_medsam.errors import MedsamError
 from napari_medsam.geometry import Plane
 from napari_medsam.inference import Response
 from napari_medsam.models import registry
-from napari_medsam.prompts import Box, PromptKind, Prompts
+from napari_medsam.prompts import PromptKind
+from napari_medsam.widgets.collect import Drawn, collect
 from napari_medsam.widgets.compat import setting
-from napari_medsam.widgets.coordinates import View, to_data
-from napari_medsam.widgets.prompt_layers import TOOLS
+from napari_medsam.widgets.coordinates import View
+from napari_medsam.widgets.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari_medsam.widgets.proposals import Proposals
@@ -30,26 +29,29 @@ if TYPE_CHECKING:
 KEY = "live"
 """Of its requests; no draft has it."""
 PACE = 0.15
-"""Seconds that an answer may take: a model that never was so fast is not asked while a box is drawn."""
+"""Seconds that an answer may take: a model that never was so fast is not asked while a prompt is dragged."""
+MODES = ("add_rectangle", "add_ellipse", "select", "direct")
+"""napari's modes in which a drag makes or changes prompts that count as boxes."""
 LEFT = 1
 
 
 class Live:
-    """Follows boxes that are drawn with the plugin's tool.
+    """Follows prompts that are dragged with the mouse.
 
     Parameters
     ----------
     proposals : Proposals
-        Whose lane is asked, and whose preview shows the mask.
+        Whose lane is asked, and whose preview shows the masks.
     """
 
     def __init__(self, proposals: Proposals) -> None:
         self._p = proposals
-        self.draft: Draft | None = None
-        """What is shown of the box so far, and until its real answer comes."""
+        self.drafts: dict[str, Draft] = {}
+        """What is shown of objects that are dragged, by draft key, and until their real answers come."""
         self._plane: Plane | None = None
-        self._box: Box | None = None
-        self._asked: Box | None = None
+        """The slice whose objects are followed; None: nothing is."""
+        self._key = ""
+        """Of the object that is asked for."""
         self._ticket = 0
         self._since = 0.0
         self._paces: dict[str, float] = {}
@@ -62,16 +64,18 @@ class Live:
             callbacks.remove(self._on_drag)
 
     def drop(self) -> None:
-        """Nothing is drawn, or the real answer is there."""
-        self.draft = self._plane = None
-        self._ticket = 0
+        """The real answers are there, or another image is taken up; what is dragged just now is followed on."""
+        if self._p.work is None:
+            self._plane = None
+        if self._plane is None:
+            self.drafts = {}
 
     def note(self, model: str, seconds: float) -> None:
         """Learn how long a model took on a slice that is encoded; some of it may have been another's work."""
         self._paces[model] = min(seconds, self._paces.get(model, seconds))
 
     def receive(self, response: Response) -> None:
-        """Take an answer, show it, and ask for the box of now."""
+        """Take an answer, show it, and ask for the prompts of now."""
         request = response.request
         if request.ticket != self._ticket:
             return
@@ -81,8 +85,8 @@ class Live:
             return
         prediction = response.prediction
         if prediction is not None:
-            ticket, chosen = request.ticket, prediction.chosen
-            self.draft = Draft(KEY, request.plane, request.prompts, 0, ticket, ticket, prediction, chosen)
+            key, ticket, chosen = self._key, request.ticket, prediction.chosen
+            self.drafts[key] = Draft(key, request.plane, request.prompts, 0, ticket, ticket, prediction, chosen)
             self._p.paint()
         if prediction is None or self._paces[request.model] > PACE:
             self._plane = None
@@ -92,24 +96,24 @@ class Live:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Runs on through a drag: at the press, at every move, and at the release."""
-        if not self._is_drawing(viewer, event):
+        """Runs on through a drag: at the press, at every move, and at the release; each time before napari's own."""
+        layer = viewer.layers.selection.active
+        if not self._is_followed(layer, event):
             return
-        self.drop()
-        start = np.asarray(event.position, dtype=np.float64)
+        self._ticket = 0
         yield
         self._plane = self._ready_plane()
         self._p.ahead.hold()  # a slice that is being encoded would hold up the answers
+        layer.events.set_data.connect(self._on_change)  # napari sends it with every move; `data` at the end alone
         while event.type == "mouse_move":
-            if self._plane is not None:
-                self._aim(np.stack([start, event.position]))
             yield
-        self._p.warm_soon()
+        layer.events.set_data.disconnect(self._on_change)
         self._plane = None  # what is shown stays until the real answer, so that nothing flickers
+        self._p.read_soon()  # also where napari tells of no change: Escape ended the drag, or the layer is gone
+        self._p.warm_soon()
 
-    def _is_drawing(self, viewer: Any, event: Any) -> bool:
-        boxes = self._p.layers.boxes
-        ours = boxes is not None and viewer.layers.selection.active is boxes and boxes.mode == TOOLS["box"]
+    def _is_followed(self, layer: Any, event: Any) -> bool:
+        ours = any(layer is one for one in (*self._shapes(), *self._points())) and layer.mode in MODES
         return bool(ours and self._p.work is not None and event.button == LEFT and setting("proposals.live", True))
 
     def _ready_plane(self) -> Plane | None:
@@ -123,24 +127,41 @@ class Live:
         fast = PromptKind.BOX in row.takes and self._paces.get(model, 0.0) <= PACE
         return plane if fast and (row.quick or self._p.ahead.is_ready(plane)) else None
 
-    def _aim(self, world: NDArray[np.float64]) -> None:
-        """The box now spans two positions, (2, d) in viewer world."""
-        work, plane = self._p.work, self._plane
-        if work is None or plane is None:
-            return
-        try:
-            self._box = Box.around(plane.from_index(to_data(self._p.viewer, work.layer, world)))
-        except MedsamError:  # too small yet, or beyond the edge
-            return
+    def _on_change(self, event: Any) -> None:
         if not self._ticket:
             self._ask()
 
     def _ask(self) -> None:
-        """Ask for the box of now, unless that was done."""
-        work, plane, box = self._p.work, self._plane, self._box
-        if work is None or plane is None or box is None or box == self._asked:
+        """Ask for an object that is not as it was last asked for: the one that has waited longest."""
+        work, plane = self._p.work, self._plane
+        if work is None or plane is None:
             return
-        self._asked = box
-        request = work.session.sketch(plane, Prompts(box), KEY)
-        self._ticket, self._since = request.ticket, time.perf_counter()
-        self._p.engine.submit(request, Priority.PROMPT)
+        asked = work.session.drafts
+        moved = {d.key: d for d in self._drawn(work) if d.plane == plane and not _is_of(asked.get(d.key), d)}
+        if not self.drafts.keys() <= moved.keys():  # put back, or deleted
+            self.drafts = {key: draft for key, draft in self.drafts.items() if key in moved}
+            self._p.paint()
+        waiting = [d for d in moved.values() if not _is_of(self.drafts.get(d.key), d)]
+        if waiting:
+            one = min(waiting, key=lambda d: self.drafts[d.key].ticket if d.key in self.drafts else 0)
+            request = work.session.sketch(plane, one.prompts, KEY)
+            self._key, self._ticket, self._since = one.key, request.ticket, time.perf_counter()
+            self._p.engine.submit(request, Priority.PROMPT)
+
+    def _drawn(self, work: Workspace) -> Iterable[Drawn]:
+        """The objects as they will be read when the drag ends."""
+        p = self._p
+        view = View(p.viewer, work.layer)
+        found = collect(view, self._shapes(), self._points(), work.selected, p.layers.both(), p.takes)
+        return work.with_starts({d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}).values()
+
+    def _shapes(self) -> list[Any]:
+        return [layer for layer in (self._p.layers.boxes, self._p.user_shapes) if layer is not None]
+
+    def _points(self) -> list[Any]:
+        return [layer for layer in (self._p.layers.points, self._p.user_points) if layer is not None]
+
+
+def _is_of(draft: Draft | None, drawn: Drawn) -> bool:
+    """Whether a draft was asked for an object as it is drawn."""
+    return draft is not None and (draft.plane, draft.prompts) == (drawn.plane, drawn.prompts)

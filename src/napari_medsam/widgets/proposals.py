@@ -285,11 +285,11 @@ class Proposals(QObject):
         self.changed.emit()
 
     def paint(self) -> None:
-        """Bring the preview up to date, with the box that is being drawn."""
-        work, live = self.work, self.live.draft
+        """Bring the preview up to date; what is being dragged is in the place of what was proposed for it."""
+        work, live = self.work, self.live.drafts
         if work is not None and work.layer in self.viewer.layers:
-            drafts = work.session.drafts.values()
-            self.preview.show(drafts if live is None else (*drafts, live), live.key if live else work.selected)
+            drafts = {**work.session.drafts, **live}
+            self.preview.show(drafts.values(), next(reversed(live), work.selected))
 
     # -- inside ------------------------------------------------------------------------------------------------
 
