@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -134,6 +135,26 @@ class Engine:
         with self._changed:
             return self._changed.wait_for(lambda: self._running is None and not self._waiting, timeout)
 
+    def answered(self, ticket: int, timeout: float) -> bool:
+        """Block until a request has been answered and its answer handed over; False at once while another one runs.
+
+        Parameters
+        ----------
+        ticket : int
+            Of the request; one that was dropped or never came counts as answered.
+        timeout : float
+            Seconds after which it is False.
+        """
+
+        def open_still() -> bool:
+            waiting = any(request.ticket == ticket for _, request in self._waiting.values())
+            return waiting or (self._running is not None and self._running.ticket == ticket)
+
+        with self._changed:
+            if self._running is not None and self._running.ticket != ticket:
+                return False
+            return self._changed.wait_for(lambda: not open_still(), timeout)
+
     def close(self, timeout: float = 0.0) -> None:
         """Stop after the running job; wait for it for at most `timeout` seconds. Nothing is delivered any more."""
         with self._changed:
@@ -174,8 +195,10 @@ class Engine:
             if error is None and request.instead:
                 self._drop_requests(request.instead)
             return Outcome(request, value, error)
+        began = time.thread_time()
         response, error = self._attempt(request.model, lambda model: run(request, _prompted(model), self.store))
-        return Response(request, error=error) if response is None else response
+        found: Response = Response(request, error=error) if response is None else response
+        return replace(found, worked=time.thread_time() - began)
 
     def _attempt(
         self, reference: str, act: Callable[[Any], Any], *, anew: bool = False

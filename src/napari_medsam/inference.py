@@ -56,13 +56,15 @@ class Request:
 class Response:
     """The answer to a request: a prediction, or the error that prevented it (or neither, when only encoded).
 
-    `key` is that of the plane's embedding in the store; empty after an error.
+    `key` is that of the plane's embedding in the store; empty after an error. `worked` is the processor's time in
+    seconds that the lane's thread took, so without what it waited for others; 0 where it was not measured.
     """
 
     request: Request
     prediction: Prediction | None = None
     error: MedsamError | None = None
     key: str = ""
+    worked: float = 0.0
 
 
 def run(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> Response:

@@ -165,6 +165,51 @@ def test_late_answers_are_dropped_by_the_session(lane: MakeEngine) -> None:
     assert document.drafts["0"].mask.sum() == 15
 
 
+def test_one_waits_for_an_answer_that_is_handed_over_then(lane: MakeEngine) -> None:
+    gate = Gate()
+    engine, answers = lane(SlowFake(sleep=gate))
+    request = session().ask(axial(1), BOX)
+    engine.submit(request)
+    assert not engine.answered(request.ticket, 0.01), "it is under way"
+    gate.release.set()
+    assert engine.answered(request.ticket, SECONDS)
+    assert [a.request for a in answers] == [request]
+    assert engine.answered(request.ticket, 0), "and stays answered"
+
+
+def test_nobody_waits_while_something_else_runs(held) -> None:
+    engine, answers, _ = held
+    request = session().ask(axial(1), BOX, "next")
+    engine.submit(request)
+    assert not engine.answered(request.ticket, SECONDS)
+    assert answers == []
+
+
+def test_a_request_that_is_dropped_is_waited_for_no_more(lane: MakeEngine) -> None:
+    gate = Gate()
+    engine, _ = lane(SlowFake(sleep=gate))
+    document = session()
+    running, dropped = document.ask(axial(1), BOX, "a"), document.ask(axial(2), BOX, "b")
+    engine.submit(running)
+    assert gate.entered.wait(SECONDS)
+    engine.submit(dropped)
+    engine.cancel("b")
+    gate.release.set()
+    assert engine.wait(SECONDS)
+    assert engine.answered(dropped.ticket, 0)
+
+
+def test_an_answer_tells_the_processor_s_time_and_not_what_its_thread_waited(lane: MakeEngine) -> None:
+    gate = Gate()
+    engine, answers = lane(SlowFake(sleep=gate))
+    engine.submit(session().ask(axial(1), BOX))
+    assert gate.entered.wait(SECONDS)
+    time.sleep(0.3)
+    gate.release.set()
+    assert engine.wait(SECONDS)
+    assert answers[0].worked < 0.3
+
+
 # -- cancel, wait, close ---------------------------------------------------------------------------------------
 
 

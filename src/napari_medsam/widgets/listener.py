@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_medsam.widgets.compat import is_closing
-from napari_medsam.widgets.proposals import TRANSFORM_EVENTS, wire
 from napari_medsam.widgets.views import stand_up
+from napari_medsam.widgets.wiring import TRANSFORM_EVENTS, wire
 
 if TYPE_CHECKING:
     from napari_medsam.widgets.controller import Controller

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Errand, Outcome, Priority
@@ -23,15 +23,16 @@ from napari_medsam.widgets.collect import BOX_AND_POINT, OBJECT, UNSET, Drawn, c
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.live import KEY as LIVE
 from napari_medsam.widgets.live import Live
+from napari_medsam.widgets.patience import Patience
 from napari_medsam.widgets.prefetch import Prefetch
 from napari_medsam.widgets.preview import Preview
 from napari_medsam.widgets.prompt_layers import Drawing, PromptLayers, own_numbers
 from napari_medsam.widgets.soon import Soon, timer
+from napari_medsam.widgets.wiring import TRANSFORM_EVENTS, wire
 from napari_medsam.widgets.workspace import Start, Workspace
 
 Keys = Mapping[str, Callable[[], None]]
 
-TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 NAMES_MS = 300
 """How long after a change of the labels the names are brought in step; the event also comes at every scroll."""
 WARM_MS = 80
@@ -69,6 +70,7 @@ class Proposals(QObject):
         self.engine = Engine(load, self._arrived.emit, store)
         self.ahead = Prefetch(self)
         self.live = Live(self)
+        self.patience = Patience(self)
         self.held: frozenset[str] = frozenset()
         """Drafts that a run has begun with: they stay open until it ends."""
         self.collecting = False
@@ -182,7 +184,8 @@ class Proposals(QObject):
         for key in earlier if fresh and not self.collecting else ():
             if key not in self.held and work.session.drafts[key].error is None:
                 self.accept(key)
-        self.show()
+        if not self.patience.rewarded(requests):  # else the answer shows it all, before anything is drawn
+            self.show()
         if nowhere:
             self._attempt(view.plane)
         elif found.problems:
@@ -323,12 +326,14 @@ class Proposals(QObject):
                 work.target.show_names()
                 self.changed.emit()
 
+    @Slot(object)
     def _receive(self, response: Response | Outcome) -> None:
         if isinstance(response, Outcome):
             self.ahead.receive(response)
             self.outcome.emit(response)
             return
         known = not self.ahead.take(response)
+        self.patience.note(response)
         if response.request.draft == LIVE:
             self.live.receive(response)
         work = self.work
@@ -387,9 +392,3 @@ class Proposals(QObject):
         except MedsamError as error:
             self.failed.emit(error)
             return None
-
-
-def wire(pairs: Iterable[tuple[Any, Callable[..., None]]], *, connect: bool) -> None:
-    """Connect or disconnect (emitter, slot) pairs."""
-    for emitter, slot in pairs:
-        emitter.connect(slot) if connect else emitter.disconnect(slot)

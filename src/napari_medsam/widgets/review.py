@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medsam.propagation.provenance import Kind, Reviewed
 from napari_medsam.propagation.stack import Stack
-from napari_medsam.widgets.proposals import Proposals, wire
+from napari_medsam.widgets.proposals import Proposals
+from napari_medsam.widgets.wiring import wire
 from napari_medsam.widgets.workspace import Workspace
 
 SOON_MS = 150

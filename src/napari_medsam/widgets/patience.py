@@ -1,0 +1,58 @@
+"""The window waits a moment for answers that come so soon that the prompt and its mask can be drawn in one frame.
+
+Python runs one thread at a time, and Qt composes a window without letting it go: a window that draws the prompt first
+keeps a decoder of 25 ms waiting for as long again, and then has to be drawn once more (docs/speed.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QCoreApplication
+
+from napari_medsam.inference import Request, Response
+from napari_medsam.models import registry
+
+if TYPE_CHECKING:
+    from napari_medsam.widgets.proposals import Proposals
+
+MOMENT = 0.05
+"""Seconds; with what napari does for a click the window is still for less than a tenth of a second."""
+
+
+class Patience:
+    """Knows which answers are worth waiting for: of models that were as fast, on slices that are encoded.
+
+    Parameters
+    ----------
+    proposals : Proposals
+        Whose lane is asked.
+    """
+
+    def __init__(self, proposals: Proposals) -> None:
+        self._p = proposals
+        self._worked: dict[str, float] = {}
+        self._ticket = 0
+        """Of the last request on an encoded slice."""
+
+    def note(self, response: Response) -> None:
+        """Learn how long the model worked."""
+        if response.request.ticket == self._ticket and response.prediction is not None:
+            self._worked[response.request.model] = response.worked
+
+    def rewarded(self, requests: Sequence[Request]) -> bool:
+        """Wait for the answer of the only one, if it is to come in a moment; whether it came and is shown."""
+        work = self._p.work
+        if work is None or len(requests) != 1 or not self._is_ready(requests[0]):
+            return False
+        (request,) = requests
+        self._ticket = request.ticket
+        if self._worked.get(request.model, MOMENT) >= MOMENT or not self._p.engine.answered(request.ticket, MOMENT):
+            return False
+        QCoreApplication.sendPostedEvents(self._p)  # Qt would deliver the answer after what is to be painted by now
+        draft = work.session.drafts.get(request.draft)
+        return draft is not None and not draft.pending
+
+    def _is_ready(self, request: Request) -> bool:
+        return registry.parse(request.model)[0].quick or self._p.ahead.is_ready(request.plane)
