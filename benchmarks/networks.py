@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+import processes
 from tables import Row, Topic, compare, times_of
 
 HERE = Path(__file__).resolve().parent
@@ -31,9 +33,15 @@ STOCK = {
     "transformers-sam": "transformers",
     "transformers-sam2": "transformers",
     "mobile-sam": "MobileSAM's own code",
-    "litemedsam": "LiteMedSAM's own code",
+    "litemedsam": "MobileSAM's code in LiteMedSAM's shape",
 }
-"""What a row of a peer stands for, as shipped."""
+"""What a row of a peer stands for."""
+
+TITLES = {
+    "segment-anything": "segment-anything as shipped, as napari-sam and micro-sam run it",
+    "litemedsam": STOCK["litemedsam"],
+}
+"""Of the peers that are not told as shipped, or not as that alone."""
 
 
 @dataclass
@@ -43,6 +51,7 @@ class Worker:
     kind: str
     process: subprocess.Popen[str] | None = None
     failed: str = ""
+    late: bool = False
     ready: dict[str, Any] = field(default_factory=dict)
     answers: list[dict[str, Any]] = field(default_factory=list)
 
@@ -50,7 +59,7 @@ class Worker:
     def title(self) -> str:
         """Its name in the tables."""
         if self.kind in STOCK:
-            return f"{STOCK[self.kind]}, as shipped"
+            return TITLES.get(self.kind, f"{STOCK[self.kind]}, as shipped")
         precision = self.kind.split(":")[2]
         return f"ours, {precision}" + (" (chosen here)" if self.ready.get("chosen") == precision else "")
 
@@ -69,15 +78,37 @@ class Worker:
             self.answers.append(told)
 
     def hear(self) -> dict[str, Any] | None:
-        """Its next line; None when it has ended instead."""
+        """Its next answer; None when it has ended instead, or was ended because none came."""
         assert self.process is not None
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if line:
-            found: dict[str, Any] = json.loads(line)
-            return found
-        self.failed = f"its process ended with {self.process.wait()}"
+        timer = threading.Timer(processes.LONGEST_ANSWER, self.give_up)
+        timer.start()
+        try:
+            for line in iter(self.process.stdout.readline, ""):
+                found = answer_in(line)
+                if found is not None:
+                    return found
+            code = self.process.wait()
+        finally:
+            timer.cancel()
+        minutes = processes.LONGEST_ANSWER / 60
+        self.failed = f"no answer in {minutes:.0f} minutes" if self.late else f"its process ended with {code}"
         return None
+
+    def give_up(self) -> None:
+        """End its process, and with that the wait for its answer."""
+        assert self.process is not None
+        self.late = True
+        processes.end(self.process)
+
+
+def answer_in(line: str) -> dict[str, Any] | None:
+    """What a line of a worker's output says; None for what is not its own, as of a library that greets."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @contextmanager
@@ -93,18 +124,22 @@ def started(kind: str, found: peers.Peers | None, threads: int) -> Iterator[Work
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NAPARI_MEDSAM_THREADS": str(threads)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(command, text=True, env=environment, stderr=said, **pipes) as process,
+        tempfile.TemporaryFile("w+", errors="replace") as said,
+        subprocess.Popen(command, text=True, errors="replace", env=environment, stderr=said, **pipes) as process,
     ):
         worker = Worker(kind, process)
         worker.ready = worker.hear() or {}
         try:
             yield worker
         finally:
-            process.communicate()
+            try:
+                process.communicate(timeout=processes.LONGEST_ANSWER)
+            except subprocess.TimeoutExpired:
+                processes.end(process)
             said.seek(0)
             words = said.read().strip().splitlines()
-            worker.failed = words[-1] if worker.failed and words else worker.failed
+            if worker.failed and words and not worker.late:
+                worker.failed = words[-1]
 
 
 def measure(options: argparse.Namespace) -> dict[str, list[Worker]]:

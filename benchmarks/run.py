@@ -10,13 +10,17 @@ environment of their own in the user's cache; one that cannot be installed is le
 process of its own with random weights, since none are shipped and neither time nor memory depends on them, gets the
 same input, and takes turns with the others; ratios are of medians of the processor's time, which other programs on the
 machine hardly touch. Wall times stand beside them: on a quiet machine they say what a user waits.
+
+What cannot be had here is left out in words. An error costs its own topics too, not the others, and the exit status.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,21 +68,42 @@ class Run:
 
 
 def run(measure: Measure, options: argparse.Namespace) -> Run:
-    """Measure something."""
+    """Measure something; an error in it is what was found then."""
     before, start = load(), time.perf_counter()
     try:
         found = measure(options)
-    except tables.Skipped as why:
-        found = why
+    except Exception as error:
+        found = error
+        trace(error)
     return Run(found, time.perf_counter() - start, {"start": before, "end": load()})
+
+
+def trace(error: Exception) -> None:
+    """Where an error comes from, for who is to mend it; what was only skipped is none."""
+    if not isinstance(error, tables.Skipped):
+        traceback.print_exception(error, file=sys.stderr)
 
 
 def topic_of(name: str, done: Run, earlier: Mapping[str, tables.Topic]) -> tables.Topic:
     """A topic as it is printed and written."""
     times = {"measured_in_s": round(done.seconds, 1), "load": done.load}
-    if isinstance(done.found, tables.Skipped):
-        return {"skipped": str(done.found)} | times
-    return TOPICS[name][1](done.found, earlier) | times
+    if isinstance(done.found, Exception):
+        return without(done.found) | times
+    try:
+        topic = TOPICS[name][1](done.found, earlier)
+        "".join(tables.lines(name, topic))
+        json.dumps(topic)  # so that what cannot be printed or written is told here, and not in the way of the others
+    except Exception as error:
+        trace(error)
+        return without(error) | times
+    return topic | times
+
+
+def without(why: Exception) -> tables.Topic:
+    """A topic without figures; `failed` where that is an error and not something that cannot be had here."""
+    if isinstance(why, tables.Skipped):
+        return {"skipped": str(why)}
+    return {"skipped": f"{type(why).__name__}: {why}", "failed": True}
 
 
 def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -132,6 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("", *tables.lines(name, topic), f"  {about(topic)}", sep="\n", flush=True)
         file.write_text(json.dumps(told, indent=1))
     print(f"\nwritten to {file}")
+    failed = [name for name, topic in told["topics"].items() if topic.get("failed")]
+    if failed:
+        raise SystemExit(f"not measured because of an error: {', '.join(failed)}")
 
 
 def about(topic: tables.Topic) -> str:

@@ -16,13 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
+import processes
 from tables import TAIL, Row, Skipped, Topic, compare, times_of
 
 HERE = Path(__file__).resolve().parent
 XVFB = ("xvfb-run", "-a", "-s", "-screen 0 1600x1000x24")
-LONGEST = 3600
-"""Seconds: a window that is never drawn, as a covered one may be, would be waited for without end."""
 
 SAMM = {"title": "SAMM", "times": {"wall": {"median": 612.0}}}
 """Milliseconds from the request to the mask applied, the embedding cached (Liu et al., SAMM, 2023, table 1)."""
@@ -42,7 +40,7 @@ CLICK = {
 WRITE = {
     "redraw": "napari draws the preview again, alone",
     "call": "accept: the mask is in the labels",
-    "own": "of that, what napari does not do",
+    "own": "the same without what napari takes to draw layers anew and to take the prompt off its layer",
     "commit": "accept: the labels are on the screen",
 }
 PROCESSOR = {"decode": "decode cpu", "screen": "gui cpu"}
@@ -95,14 +93,12 @@ def last_words(command: Sequence[str]) -> str:
     """Run a command to its end; its last line where it failed."""
     environment = {name: value for name, value in os.environ.items() if name != "QT_QPA_PLATFORM"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+    with subprocess.Popen(command, env=environment, text=True, errors="replace", **pipes) as process:
         try:
-            said, _ = process.communicate(timeout=LONGEST)
+            said, _ = process.communicate(timeout=processes.LONGEST)
         except subprocess.TimeoutExpired:
-            for one in psutil.Process(process.pid).children(recursive=True):
-                one.kill()
-            process.kill()
-            return f"it took more than {LONGEST} s"
+            processes.end(process)
+            return f"it took more than {processes.LONGEST} s"
     if process.returncode == 0:
         return ""
     return next((line for line in reversed(said.splitlines()) if line.strip()), f"it ended with {process.returncode}")

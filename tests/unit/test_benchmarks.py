@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import keeping  # noqa: E402
 import networks  # noqa: E402
 import peers  # noqa: E402
 import run  # noqa: E402
@@ -194,3 +196,99 @@ def test_stalls_are_told_beside_those_of_napari_alone() -> None:
     assert encoding["ratios"] == {"the longest stall without a model": {"late": 1.5}}
     assert "ratios" not in nothing | alone
     assert fetching["skipped"] == "no server"
+
+
+def test_a_disk_that_cannot_be_written_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    tier = keeping.DiskTier
+    monkeypatch.setattr(keeping, "DiskTier", lambda folder, most: tier(tmp_path / "file" / "store", most))
+    with pytest.raises(tables.Skipped, match="Embeddings cannot be written to"):
+        keeping.measure(run.arguments_of(["store", "--quick"]))
+
+
+def test_an_embedding_that_is_lost_without_trouble_is_told(tmp_path: Path) -> None:
+    with pytest.raises(tables.Skipped, match="not found again"):
+        keeping.timed(lambda key: None, "0", keeping.DiskTier(tmp_path, 1))
+
+
+def test_lines_that_are_no_answers_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "HERE", tmp_path)
+    greets = "print('a library greets'); print('3', flush=True); sys.stdout.buffer.write(b'\\xff\\n')"
+    answers = "print('{\"torch\": \"2\"}', flush=True); input(); print('again'); print('{\"added_mb\": 1}', flush=True)"
+    script(tmp_path, "worker.py", f"import sys; {greets}; {answers}; input()")
+    with networks.started("ours:sam-vit-b:float32", None, 1) as one:
+        assert one.ready == {"torch": "2"}
+        one.work()
+        assert one.answers == [{"added_mb": 1}]
+        assert not one.failed
+
+
+@pytest.mark.parametrize("first", ["", "print('{}', flush=True); input();"])
+def test_a_process_that_never_answers_is_ended(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "HERE", tmp_path)
+    monkeypatch.setattr(networks.processes, "LONGEST_ANSWER", 3.0)
+    left = tmp_path / "left"
+    waits = f"import pathlib, time; time.sleep(12); pathlib.Path({str(left)!r}).touch()"
+    script(tmp_path, "child.py", waits)
+    child = f"subprocess.Popen([sys.executable, {str(tmp_path / 'child.py')!r}])"  # it holds the pipe too
+    hangs = f"print('a warning', file=sys.stderr, flush=True); {child}; {waits}"
+    script(tmp_path, "worker.py", f"import subprocess, sys; {first} {hangs}")
+    with networks.started("ours:sam-vit-b:float32", None, 1) as one:
+        one.work()
+        one.work()
+        assert one.process is not None
+        assert one.process.poll() is not None
+    assert not left.exists(), "neither was waited for to its end"
+    assert one.failed == "no answer in 0 minutes"
+    assert not one.answers
+
+
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "HERE", tmp_path)
+    monkeypatch.setattr(networks.processes, "LONGEST_ANSWER", 3.0)
+    script(tmp_path, "worker.py", "import time; print('{}', flush=True); time.sleep(12)")
+    with networks.started("ours:sam-vit-b:float32", None, 1) as one:
+        pass
+    assert one.process is not None
+    assert one.process.returncode not in (None, 0)
+
+
+def test_an_error_costs_its_own_topics_and_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def breaks(options: Any) -> None:
+        raise ValueError("nobody thought of this")
+
+    row = {"title": "ours", "times": {"wall": {"median": 0.5}}}
+    topics = {
+        "encode": (breaks, None),
+        "decode": (lambda options: {}, lambda found, earlier: found["rows"]),
+        "memory": (lambda options: [], lambda found, earlier: {"unit": "MB", "rows": []}),
+        "store": (lambda options: [], lambda found, earlier: {"unit": "MB", "rows": [row], "sizes": tmp_path}),
+        "stall": (lambda options: [], lambda found, earlier: {"unit": "seconds", "rows": [row]}),
+    }
+    monkeypatch.setattr(run, "TOPICS", topics)
+    with pytest.raises(SystemExit, match=r"because of an error: encode, decode, memory, store$"):
+        run.main(["--json", str(tmp_path / "told.json")])
+    told = json.loads((tmp_path / "told.json").read_text())["topics"]
+    assert told["encode"]["skipped"] == "ValueError: nobody thought of this"
+    assert told["decode"]["skipped"] == "KeyError: 'rows'"
+    assert told["stall"]["rows"] == [row]
+    said = capsys.readouterr()
+    assert "== encode: not measured: ValueError: nobody thought of this" in said.out
+    assert "in breaks" in said.err, "where it comes from is told too"
+
+
+def test_peers_are_called_what_they_are() -> None:
+    titles = {kind: networks.Worker(kind).title for kind in networks.STOCK}
+    assert titles["litemedsam"] == "MobileSAM's code in LiteMedSAM's shape"
+    assert titles["segment-anything"] == "segment-anything as shipped, as napari-sam and micro-sam run it"
+    assert titles["mobile-sam"] == "MobileSAM's own code, as shipped"
+
+
+def test_what_is_left_without_napari_is_called_as_its_script_calls_it() -> None:
+    source = ast.parse((ROOT / "benchmarks" / "click_to_mask.py").read_text())
+    values = [
+        node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARTS"
+    ]
+    assert windows.WRITE["own"] == ast.literal_eval(values[0])["own"]
