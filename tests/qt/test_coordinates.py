@@ -15,11 +15,13 @@ from napari.components import ViewerModel
 from napari_medsam.errors import GeometryError
 from napari_medsam.geometry import Plane
 from napari_medsam.prompts import Box
-from napari_medsam.widgets.collect import Collected, collect, plane_of
+from napari_medsam.widgets import coordinates
+from napari_medsam.widgets.collect import Collected, Reading, collect, plane_of
 from napari_medsam.widgets.coordinates import (
     View,
     displayed_axes,
     grid_of,
+    is_axis_aligned,
     layer_shape,
     spatial_kwargs,
     to_data,
@@ -420,6 +422,65 @@ def test_shapes_of_a_flat_layer_lie_on_the_slice_of_the_sliders(scene: Any) -> N
     for z in (0, 8, 19):
         viewer.dims.point = tuple(to_viewer_world(viewer, image, (z, 15, 60))[0])
         assert one_box(collect(view, [user], [])) == (Plane.across(0, z), BOX)
+
+
+@SOME
+@given(st.data(), st.integers(2, 4), st.integers(2, 4), st.sampled_from(["mm", "um", "pixel"]))
+def test_a_reading_computes_once_what_a_view_computes_for_each_prompt(
+    data: st.DataObject, ndim: int, theirs: int, unit: str
+) -> None:
+    """To the last bit: a prompt that differs by less is asked for again."""
+    viewer = ViewerModel()
+    image = add_image(viewer, ndim, units=(unit,) * ndim, **data.draw(placements(ndim)))
+    prompts = viewer.add_points(ndim=theirs, units=("um",) * theirs, **data.draw(placements(theirs)))
+    viewer.dims.order = data.draw(orders(viewer.dims.ndim))
+    viewer.dims.set_current_step(0, data.draw(st.integers(0, 2)))
+    view, reading = View(viewer, image), Reading(viewer, image)
+    for _ in range(2):
+        at = data.draw(positions(theirs))
+        assert np.array_equal(reading.to_index(prompts, at), view.to_index(prompts, at))
+    assert reading.shown() == view.shown()
+    assert reading.aligned == is_axis_aligned(viewer, image)
+
+
+def test_many_shapes_and_points_are_read_as_each_alone(scene: Any) -> None:
+    viewer, _, view = scene
+    place = {"scale": (2.0, 0.5, 0.75), "translate": (-698.0, 31, -10)}
+    numbers = np.random.default_rng(0)
+    kinds = [("rectangle", "ellipse", "polygon", "path", "line")[i % 5] for i in range(40)]
+    corners = [np.c_[[8 + i % 2] * 4, numbers.uniform(0, 40, (4, 2))] for i in range(40)]
+    drawn = [at[:2] if kind == "line" else at for kind, at in zip(kinds, corners, strict=True)]
+    together = viewer.add_shapes(drawn, shape_type=kinds, **place)
+    boxes = [d for d in collect(view, [together], []).drawn if d.prompts.box is not None]
+    assert len(boxes) == 24
+    for one in boxes:
+        i = int(one.key.split()[-1])
+        index = view.to_index(together, together.data[i])
+        plane = plane_of(view, index)
+        assert (one.plane, one.prompts.box) == (plane, Box.around(np.round(plane.from_index(index), 6)))
+
+
+@pytest.mark.parametrize("kind", ["shapes", "points"])
+def test_how_a_layer_lies_is_computed_once_for_all_that_it_holds(
+    scene: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are read at every move of a drag."""
+    viewer, image, view = scene
+    counted: list[Any] = []
+    compute = coordinates.layer_matrix
+    monkeypatch.setattr(coordinates, "layer_matrix", lambda layer: (counted.append(layer), compute(layer))[1])
+    shapes, points = own_shapes(viewer, image), own_points(viewer, image)
+    often = []
+    for _ in range(2):
+        for at in range(5):
+            if kind == "shapes":
+                shapes.add_rectangles(Plane.across(0, 8).to_index(Box(at, at, at + 5, at + 5).outline))
+            else:
+                points.add([(8, at, 50)])
+        counted.clear()
+        assert collect(view, [shapes], [points]).drawn
+        often.append(len(counted))
+    assert often[0] == often[1] <= 5
 
 
 def test_points_belong_to_the_smallest_box_that_holds_them(scene: Any) -> None:

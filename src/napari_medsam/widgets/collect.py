@@ -7,17 +7,18 @@ layers a point belongs to the smallest box of its slice that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_medsam.errors import GeometryError, MedsamError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.prompts import Box, Point, PromptKind, Prompts, Stroke
-from napari_medsam.widgets.coordinates import View, displayed_axes, grid_of, is_axis_aligned, layer_shape
+from napari_medsam.widgets.coordinates import View, displayed_axes, grid_of, is_axis_aligned, layer_shape, viewer_matrix
 from napari_medsam.widgets.lines import line_of
 
 OBJECT = "object"
@@ -50,6 +51,67 @@ class Collected:
 
     drawn: tuple[Drawn, ...]
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading(View):
+    """A view while nothing moves: what its prompts have in common is computed once, for layers are read in a drag."""
+
+    _matrices: dict[int, FloatArray] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def hidden(self) -> list[int]:
+        """Axes of the image that are not shown."""
+        return displayed_axes(self.viewer, self.layer)[1]
+
+    @cached_property
+    def aligned(self) -> bool:
+        """Whether the shown plane is one of voxels."""
+        return is_axis_aligned(self.viewer, self.layer)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image."""
+        return layer_shape(self.layer)
+
+    def shown(self) -> Plane | None:
+        """As of any view."""
+        return self._shown
+
+    def to_index(self, prompt_layer: Any, points: ArrayLike) -> FloatArray:
+        """As of any view, to the last bit: a prompt that stays where it is is not to be asked for again."""
+        matrix = self._matrices.get(id(prompt_layer))
+        if matrix is None:
+            matrix = self._matrices[id(prompt_layer)] = viewer_matrix(self.viewer, prompt_layer)
+        data = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        world = np.empty((len(data), len(self._sliders)))
+        world[:] = self._sliders
+        n = min(prompt_layer.ndim, world.shape[1])
+        world[:, -n:] = (data @ matrix[:-1, :-1].T + matrix[:-1, -1])[:, -n:]
+        inverse = self._inverse
+        return np.asarray(world[:, 1 - len(inverse) :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
+
+    @cached_property
+    def _shown(self) -> Plane | None:
+        return super().shown()
+
+    @cached_property
+    def _sliders(self) -> FloatArray:
+        return np.asarray(self.viewer.dims.point, dtype=np.float64)
+
+    @cached_property
+    def _inverse(self) -> FloatArray:
+        return np.asarray(np.linalg.inv(viewer_matrix(self.viewer, self.layer)))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape of a layer: its kind and vertices in that layer's data, and what the layer says about it."""
+
+    kind: str
+    vertices: FloatArray
+    positive: bool
+    own: int
 
 
 @dataclass(frozen=True)
@@ -88,18 +150,18 @@ def collect(
     takes : frozenset of PromptKind
         The prompts that the model was made for: what a drawn lesion becomes.
     """
+    view = Reading(view.viewer, view.layer)
     problems: list[str] = []
     objects: dict[str, Drawn] = {}
     strokes: list[tuple[Plane, Stroke, int]] = []
     lines: Lines = {}
     for layer in shapes:
-        for i in range(len(layer.data)):
+        for i, shape in enumerate(_shapes_of(layer, own)):
             try:
-                said = _number_of(layer, i, own), _is_positive(layer, i, own)
-                if said[0] != UNSET and layer.shape_type[i] == "line":
-                    _take_line(view, layer, i, lines, said[0])
+                if shape.own != UNSET and shape.kind == "line":
+                    _take_line(view, layer, shape, lines)
                 else:
-                    _take_shape(view, layer, i, objects, strokes, said)
+                    _take_shape(view, layer, shape, f"{layer.name} {i}", objects, strokes)
             except MedsamError as error:
                 problems.append(f"Shape {i + 1} of {layer.name!r}: {error}")
     problems += _lesions(view, lines, objects, takes)
@@ -118,9 +180,10 @@ def plane_of(view: View, index: FloatArray) -> Plane:
     PromptError
         They lie in no slice, or in one outside the image.
     """
+    reading = view if isinstance(view, Reading) else Reading(view.viewer, view.layer)
     extent = index.max(axis=0) - index.min(axis=0)
     flat = [axis for axis in range(len(extent)) if extent[axis] <= FLAT]
-    _, hidden = displayed_axes(view.viewer, view.layer)
+    hidden = reading.hidden
     # a straight line is flat along more axes than it needs to be
     across = hidden if len(hidden) == len(extent) - 2 and set(hidden) <= set(flat) else flat[: len(extent) - 2]
     if len(across) != len(extent) - 2:
@@ -128,7 +191,7 @@ def plane_of(view: View, index: FloatArray) -> Plane:
     rows, columns = (axis for axis in range(len(extent)) if axis not in across)
     plane = Plane((rows, columns), tuple((axis, int(np.round(index[:, axis].mean()))) for axis in across))
     try:
-        plane.check(layer_shape(view.layer))
+        plane.check(reading.shape)
     except GeometryError as error:
         raise PromptError(f"it lies outside the image. {error}") from error
     return plane
@@ -139,6 +202,17 @@ def plane_name(plane: Plane) -> str:
     return f"{plane.axes[0]},{plane.axes[1]}"
 
 
+def _shapes_of(layer: Any, own: Sequence[Any]) -> Iterator[Shape]:
+    """The shapes of a layer; of the plugin's own with their object's number and whether they are on it."""
+    ours, features = _is_one_of(layer, own), layer.features
+    numbers = features[OBJECT].tolist() if ours else None
+    marks = features[POSITIVE].tolist() if ours and POSITIVE in features else None
+    # napari makes each of these lists anew whenever it is asked for it
+    for i, (kind, vertices) in enumerate(zip(layer.shape_type, layer.data, strict=True)):
+        positive = marks is None or _sign(marks[i])
+        yield Shape(kind, vertices, positive, UNSET if numbers is None else int(numbers[i]))
+
+
 def _click(view: View, layer: Any, i: int, own: Sequence[Any]) -> Click:
     """Point `i` of a Points layer, at its image index position."""
     (at,) = view.to_index(layer, layer.data[i])
@@ -147,20 +221,8 @@ def _click(view: View, layer: Any, i: int, own: Sequence[Any]) -> Click:
     features = layer.features
     if not _is_one_of(layer, own):
         return Click(at, _sign(features["label"].iloc[i] if "label" in features else 1), UNSET, None)
-    name = str(features[PLANE].iloc[i])
-    return Click(
-        at, _sign(features[POSITIVE].iloc[i]), _number_of(layer, i, own), _plane_at(name, at) if name else None
-    )
-
-
-def _number_of(layer: Any, i: int, own: Sequence[Any]) -> int:
-    return int(layer.features[OBJECT].iloc[i]) if _is_one_of(layer, own) else UNSET
-
-
-def _is_positive(layer: Any, i: int, own: Sequence[Any]) -> bool:
-    """Whether shape `i` is on its object; in the user's layers all are."""
-    marked = _is_one_of(layer, own) and POSITIVE in layer.features
-    return not marked or _sign(layer.features[POSITIVE].iloc[i])
+    name, number = str(features[PLANE].iloc[i]), int(features[OBJECT].iloc[i])
+    return Click(at, _sign(features[POSITIVE].iloc[i]), number, _plane_at(name, at) if name else None)
 
 
 def _is_one_of(layer: Any, layers: Sequence[Any]) -> bool:
@@ -188,34 +250,36 @@ def _plane_at(name: str, at: FloatArray) -> Plane:
 
 
 def _take_shape(
-    view: View,
+    view: Reading,
     layer: Any,
-    i: int,
+    shape: Shape,
+    key: str,
     objects: dict[str, Drawn],
     strokes: list[tuple[Plane, Stroke, int]],
-    said: tuple[int, bool],
 ) -> None:
-    """Take shape `i` of a layer, of which the layer has `said` its object's number and whether it is positive."""
-    own, positive = said
-    if not is_axis_aligned(view.viewer, view.layer):
-        view.plane()  # raises, with the way out
-    index = view.to_index(layer, layer.data[i])
-    plane = plane_of(view, index)
-    at = _rounded(plane.from_index(index))
-    if layer.shape_type[i] in ("path", "line"):
-        strokes.append((plane, Stroke(tuple((float(r), float(c)) for r, c in at), positive), own))
+    """Take a shape of a layer; `key` is its draft key where it is none of the plugin's own."""
+    plane, at = _placed(view, layer, shape)
+    if shape.kind in ("path", "line"):
+        strokes.append((plane, Stroke(tuple((float(r), float(c)) for r, c in at), shape.positive), shape.own))
         return
-    key = own_key(own) if own != UNSET else f"{layer.name} {i}"
-    objects[key] = Drawn(key, plane, Prompts(box=Box.around(at)), own)
+    if shape.own != UNSET:
+        key = own_key(shape.own)
+    objects[key] = Drawn(key, plane, Prompts(box=Box.around(at)), shape.own)
 
 
-def _take_line(view: View, layer: Any, i: int, lines: Lines, own: int) -> None:
-    """Take shape `i` of the plugin's layer as an axis of the lesion `own`."""
-    if not is_axis_aligned(view.viewer, view.layer):
+def _take_line(view: Reading, layer: Any, shape: Shape, lines: Lines) -> None:
+    """Take a shape of the plugin's layer as an axis of its lesion."""
+    plane, at = _placed(view, layer, shape)
+    lines.setdefault(shape.own, (plane, []))[1].append(at)
+
+
+def _placed(view: Reading, layer: Any, shape: Shape) -> tuple[Plane, FloatArray]:
+    """The slice that a shape lies in, and its vertices there."""
+    if not view.aligned:
         view.plane()  # raises, with the way out
-    index = view.to_index(layer, layer.data[i])
+    index = view.to_index(layer, shape.vertices)
     plane = plane_of(view, index)
-    lines.setdefault(own, (plane, []))[1].append(_rounded(plane.from_index(index)))
+    return plane, _rounded(plane.from_index(index))
 
 
 def _lesions(view: View, lines: Lines, objects: dict[str, Drawn], takes: frozenset[PromptKind]) -> list[str]:
@@ -233,7 +297,7 @@ def _lesions(view: View, lines: Lines, objects: dict[str, Drawn], takes: frozens
 
 
 def _clicked(
-    view: View, points: Sequence[Any], objects: dict[str, Drawn], selected: str, own: Sequence[Any]
+    view: Reading, points: Sequence[Any], objects: dict[str, Drawn], selected: str, own: Sequence[Any]
 ) -> list[str]:
     """Give the points of layers to their objects; what was wrong with some."""
     problems = []
@@ -246,7 +310,7 @@ def _clicked(
     return problems
 
 
-def _take_point(view: View, click: Click, objects: dict[str, Drawn], selected: str) -> None:
+def _take_point(view: Reading, click: Click, objects: dict[str, Drawn], selected: str) -> None:
     key = own_key(click.own)
     plane = click.plane
     if key in objects:
@@ -255,13 +319,13 @@ def _take_point(view: View, click: Click, objects: dict[str, Drawn], selected: s
         plane = _plane_of_point(view, click, objects, selected)
     if not plane.contains(click.index)[0]:
         raise PromptError("it does not lie on the slice of its object; delete it or move it back.")
-    plane.check(layer_shape(view.layer))
+    plane.check(view.shape)
     row, column = (float(v) for v in _rounded(plane.from_index(click.index))[0])
     prompts = Prompts(points=(Point(row, column, click.positive),))
     _give(objects, plane, prompts, _owner(objects, plane, (row, column), click.own, selected), click.own)
 
 
-def _plane_of_point(view: View, click: Click, objects: dict[str, Drawn], selected: str) -> Plane:
+def _plane_of_point(view: Reading, click: Click, objects: dict[str, Drawn], selected: str) -> Plane:
     """The slice that an untied point belongs to: the shown one, else that of a box which holds it."""
     shown = view.shown()
     if shown is not None and shown.contains(click.index)[0]:
