@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from qtpy.QtWidgets import QApplication
 from tests import gui
 from tests.contract.fakes import BoxFake
 
+from napari_medsam import drafts
+from napari_medsam.engine import Errand
+from napari_medsam.errors import ImageError
 from napari_medsam.geometry import Plane
 from napari_medsam.models.base import Embedding, Prediction
 from napari_medsam.prompts import Box, Point, Prompts
@@ -446,10 +450,63 @@ def test_a_drag_that_is_cut_short_leaves_nothing_behind(
     bench.settle()
     assert not bench.controller.proposals.live.drafts
     drafts = bench.controller.session.drafts.values()
-    assert [d.prompts for d in drafts] == ([Prompts(box_of(drawn))] if end is escape else [])
+    assert [d.prompts for d in drafts] == ([Prompts(box_of(drawn))] if end in (escape, accept) else [])
     preview = bench.controller.proposals.preview.layer
     if preview is not None and preview.data.shape[1:] == SHAPE:
         assert np.array_equal(bench.preview(PLANE), mask_of(*(d.prompts.box for d in drafts)))
+
+
+@pytest.mark.parametrize("error", [ImageError("The disk is gone."), MemoryError()], ids=["image", "memory"])
+def test_an_error_while_a_box_is_dragged_does_not_break_the_drag(
+    bench: Any, model: Noting, drawn: Any, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """napari's own part of the drag follows after ours; the real question says what is wrong."""
+    steps, read, failing = iter(range(100)), drafts.read_plane, []
+
+    def fail(*args: Any) -> Any:
+        if failing:
+            raise error
+        return read(*args)
+
+    monkeypatch.setattr(drafts, "read_plane", fail)
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, value, trace: told.append(value))
+
+    def look() -> None:
+        bench.settle()
+        if next(steps) == 1:
+            failing.append(True)
+
+    pull(bench, by(MIDDLE, 30, 20), look)
+    gui.until(lambda: bool(told))
+    assert (box_of(drawn).row0, box_of(drawn).column0) == (BOX.row0 + 30, BOX.column0 + 20)
+    assert not drawn._is_moving
+    assert bench.controller.proposals.live._plane is None
+    assert told == [error], "by the question after the drag alone"
+
+
+def test_a_question_that_another_model_has_dropped_is_not_waited_for(bench: Any, model: Noting, drawn: Any) -> None:
+    """The lane drops what waits for the model that goes."""
+    proposals, gate, steps, seen = bench.controller.proposals, threading.Event(), iter(range(100)), []
+    proposals.do(Errand("elsewhere", "contour", lambda held: gate.wait(10)))
+
+    def look() -> None:
+        step = next(steps)
+        if step == 0:
+            assert proposals.live._ticket
+            proposals.do(Errand("another", "contour", lambda held: None, instead="contour"))
+            gate.set()
+            bench.settle()
+        else:
+            seen.append(box_of(drawn))
+            shows(bench, seen[-1])
+
+    try:
+        pull(bench, by(MIDDLE, 30, 20), look)
+    finally:
+        gate.set()
+    bench.settle()
+    assert len(set(seen)) == 4
 
 
 @pytest.mark.parametrize("mode", ["select", "add_rectangle", "add_ellipse"])

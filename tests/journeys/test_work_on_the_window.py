@@ -31,7 +31,7 @@ from napari_medsam.embeddings import keys
 from napari_medsam.geometry import Plane
 from napari_medsam.models.base import Embedding, Prediction
 from napari_medsam.prompts import Box, Prompts
-from napari_medsam.widgets import proposals
+from napari_medsam.widgets import live, proposals
 from napari_medsam.widgets.layer_labels import LayerLabels
 from napari_medsam.widgets.model_choice import ModelChoice
 
@@ -145,7 +145,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
     monkeypatch.setattr(keys, "hashlib", Hashes)
     monkeypatch.setattr(LayerLabels, "read", reading)
-    monkeypatch.setattr(proposals, "collect", collecting)
+    for reader in (proposals, live):
+        monkeypatch.setattr(reader, "collect", collecting)
     return made
 
 
@@ -224,7 +225,7 @@ def test_a_click_on_an_encoded_slice_is_one_decode_and_one_drawing(desk: Bench, 
         assert most[0] < desk.labels.data.nbytes / 4, "nothing of the size of a volume is made"
 
 
-def test_a_box_is_one_decode_beside_those_while_it_is_drawn(desk: Bench, work: Work) -> None:
+def test_a_box_that_is_not_followed_while_it_is_drawn_is_one_decode_and_one_drawing(desk: Bench, work: Work) -> None:
     get_plugin_settings("napari-medsam").proposals.live = False
     desk.controller.draw("box")
     desk.settle()
@@ -236,6 +237,23 @@ def test_a_box_is_one_decode_beside_those_while_it_is_drawn(desk: Bench, work: W
     assert work.on_window("encode", "decode", "key") == 0
     assert (work.on_window("prompts"), work.on_window("drawn")) == (1, 1)
     assert work.on_window("voxels") <= SOME_SLICES
+
+
+def test_a_box_that_is_followed_is_read_once_a_move_and_once_an_answer_at_most(
+    desk: Bench, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PACE", 60.0)
+    desk.controller.draw("box")
+    desk.settle()
+    boxes = desk.controller.proposals.layers.boxes
+    boxes.events.set_data.connect(lambda event: work.note("moved"))
+    work.forget()
+    desk.draw(Plane.across(0, AT), Box(10, 10, 40, 50))
+    desk.settle()
+    assert work.on_window("encode", "decode", "key") == 0
+    assert work.count("encode") == 0
+    assert 1 < work.on_window("prompts") <= work.on_window("moved") + work.count("decode")
+    assert work.on_window("voxels") <= work.count("decode") * SOME_SLICES
 
 
 def test_another_candidate_asks_no_model(desk: Bench, work: Work) -> None:

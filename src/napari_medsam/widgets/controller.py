@@ -8,7 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsam.errors import ImageError, LabelsError, MedsamError
+from napari_medsam.errors import ImageError, LabelsError, MedsamError, PromptError
 from napari_medsam.masks import Overlap
 from napari_medsam.models.base import Model
 from napari_medsam.prompts import PromptKind
@@ -21,6 +21,7 @@ from napari_medsam.widgets.listener import Listener
 from napari_medsam.widgets.model_choice import ModelChoice, said_of
 from napari_medsam.widgets.prepare import Prepare
 from napari_medsam.widgets.proposals import Proposals
+from napari_medsam.widgets.refining import take_up
 from napari_medsam.widgets.seen import SeenLayer
 from napari_medsam.widgets.storage import Storage
 from napari_medsam.widgets.views import turn
@@ -182,7 +183,7 @@ class Controller(QObject):
         """
         if self._ready_for(PromptKind.MASK) is not None:
             tools = (kind.value for kind in (PromptKind.POINT, PromptKind.STROKE) if kind in self.models.row.takes)
-            self.attempt(lambda: self.proposals.refine(next(tools, "")))
+            self.attempt(lambda: take_up(self.proposals, next(tools, "")))
 
     def label(self, scope: str) -> None:
         """Label without prompts: the axial slice at the sliders ("slice"), or its whole volume ("volume").
@@ -203,7 +204,12 @@ class Controller(QObject):
             self.listener.upright = True
 
     def accept(self) -> None:
-        """Write every proposal into the labels, one undo step each."""
+        """Write every proposal into the labels, one undo step each; none while a prompt is being dragged."""
+        try:
+            self.proposals.catch_up()
+        except PromptError as error:
+            self.complain(error)
+            return
         if self.session is None or not self.session.drafts:
             self.say("Nothing to accept. Draw a box (G) or click a point (H) first.")
             return

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from napari_medsam.drafts import Draft
-from napari_medsam.engine import Priority
+from napari_medsam.engine import Outcome, Priority
+from napari_medsam.errors import MedsamError
 from napari_medsam.geometry import Plane
 from napari_medsam.inference import Response
 from napari_medsam.models import registry
@@ -31,7 +32,7 @@ KEY = "live"
 PACE = 0.15
 """Seconds that an answer may take: a model that never was so fast is not asked while a prompt is dragged."""
 MODES = ("add_rectangle", "add_ellipse", "select", "direct")
-"""napari's modes in which a drag makes or changes prompts that count as boxes."""
+"""napari's modes in which a drag makes a box, or moves or changes prompts of any kind."""
 LEFT = 1
 
 
@@ -53,9 +54,18 @@ class Live:
         self._key = ""
         """Of the object that is asked for."""
         self._ticket = 0
+        """Of the question that is under way; 0: none is."""
+        self._model = ""
+        """That is asked, or was last."""
         self._since = 0.0
         self._paces: dict[str, float] = {}
         proposals.viewer.mouse_drag_callbacks.append(self._on_drag)
+        proposals.outcome.connect(self._on_outcome)
+
+    @property
+    def dragging(self) -> bool:
+        """Whether something is dragged just now, and its mask as it is now is shown."""
+        return self._plane is not None and bool(self.drafts)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -66,7 +76,7 @@ class Live:
     def drop(self) -> None:
         """The real answers are there, or another image is taken up; what is dragged just now is followed on."""
         if self._p.work is None:
-            self._plane = None
+            self._plane, self._ticket = None, 0
         if self._plane is None:
             self.drafts = {}
 
@@ -105,10 +115,12 @@ class Live:
         self._plane = self._ready_plane()
         self._p.ahead.hold()  # a slice that is being encoded would hold up the answers
         layer.events.set_data.connect(self._on_change)  # napari sends it with every move; `data` at the end alone
-        while event.type == "mouse_move":
-            yield
-        layer.events.set_data.disconnect(self._on_change)
-        self._plane = None  # what is shown stays until the real answer, so that nothing flickers
+        try:
+            while event.type == "mouse_move":
+                yield
+        finally:
+            layer.events.set_data.disconnect(self._on_change)
+            self._plane = None  # what is shown stays until the real answer, so that nothing flickers
         self._p.read_soon()  # also where napari tells of no change: Escape ended the drag, or the layer is gone
         self._p.warm_soon()
 
@@ -123,6 +135,7 @@ class Live:
         if work is None or plane is None:
             return None
         model = work.session.model
+        self._model = model
         row = registry.parse(model)[0]
         fast = PromptKind.BOX in row.takes and self._paces.get(model, 0.0) <= PACE
         return plane if fast and (row.quick or self._p.ahead.is_ready(plane)) else None
@@ -131,11 +144,27 @@ class Live:
         if not self._ticket:
             self._ask()
 
+    def _on_outcome(self, outcome: Outcome) -> None:
+        """Forget the question that the lane has dropped, since another model has taken the place of the one asked."""
+        errand = outcome.request
+        if errand.instead == self._model and outcome.error is None:
+            self._ticket = 0
+
     def _ask(self) -> None:
-        """Ask for an object that is not as it was last asked for: the one that has waited longest."""
-        work, plane = self._p.work, self._plane
-        if work is None or plane is None:
+        """Ask, if there is something to ask; napari's own part of the drag comes after this, so nothing is raised."""
+        work = self._p.work
+        if work is None or self._plane is None:
             return
+        try:
+            if work.session.model != self._model:
+                self._plane = self._ready_plane()
+            if self._plane is not None:
+                self._ask_for_one(work, self._plane)
+        except (MedsamError, MemoryError):  # the question after the drag will tell
+            self._plane = None
+
+    def _ask_for_one(self, work: Workspace, plane: Plane) -> None:
+        """Ask for an object that is not as it was last asked for: the one that has waited longest."""
         asked = work.session.drafts
         moved = {d.key: d for d in self._drawn(work) if d.plane == plane and not _is_of(asked.get(d.key), d)}
         if not self.drafts.keys() <= moved.keys():  # put back, or deleted

@@ -15,10 +15,9 @@ from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Errand, Outcome, Priority
-from napari_medsam.errors import LabelsError, MedsamError
+from napari_medsam.errors import MedsamError, PromptError
 from napari_medsam.inference import Request, Response
 from napari_medsam.models.base import Model
-from napari_medsam.prompts import MaskPrompt
 from napari_medsam.widgets.collect import BOX_AND_POINT, OBJECT, UNSET, Drawn, collect
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.live import KEY as LIVE
@@ -29,7 +28,7 @@ from napari_medsam.widgets.preview import Preview
 from napari_medsam.widgets.prompt_layers import Drawing, PromptLayers, own_numbers
 from napari_medsam.widgets.soon import Soon, timer
 from napari_medsam.widgets.wiring import TRANSFORM_EVENTS, wire
-from napari_medsam.widgets.workspace import Start, Workspace
+from napari_medsam.widgets.workspace import Workspace
 
 Keys = Mapping[str, Callable[[], None]]
 
@@ -153,6 +152,20 @@ class Proposals(QObject):
         if self.work is not None:
             self._read_soon.start()
 
+    def catch_up(self) -> None:
+        """Read what was drawn just now, so that what is acted on is what is shown.
+
+        Raises
+        ------
+        PromptError
+            A prompt is being dragged: its mask of now is shown, and no proposal yet.
+        """
+        if self.live.dragging:
+            raise PromptError("Let go of the mouse button first: the box is still being dragged.")
+        if self._read_soon.isActive():
+            self._read_soon.stop()
+            self.read()
+
     def warm_soon(self) -> None:
         """Encode the shown plane, and what lies around it, when it has rested a moment."""
         if self.work is not None:
@@ -202,38 +215,6 @@ class Proposals(QObject):
     def do(self, errand: Errand, priority: Priority = Priority.PROMPT) -> None:
         """Give the lane something else to do; `outcome` is sent when it is done."""
         self.engine.submit(errand, priority)
-
-    def refine(self, tool: str) -> None:
-        """Propose what an object has on the shown slice, to be changed; accepted, it takes the object's place there.
-
-        Other proposals are accepted first, as by the next box. `tool` is made ready, "" for none.
-
-        Raises
-        ------
-        LabelsError
-            It is not said which object, or it has nothing there; see `Target.to_refine`.
-        GeometryError
-            No slice is shown.
-        """
-        work = self.work
-        if work is None:
-            return
-        plane = View(self.viewer, work.layer).plane()
-        for key in [d.key for d in work.drawn.values() if d.own != UNSET and d.prompts.mask is None]:
-            if key not in self.held:
-                self.accept(key)
-        value = work.target.to_refine()
-        labels = work.session.labels
-        pixels = labels.read(plane) == value
-        if not pixels.any():
-            name = work.session.names.get(value, f"object {value}")
-            raise LabelsError(f"{name} has nothing on this slice. Turn to one that shows it, or choose another Object.")
-        taken = (n for n, start in work.starts.items() if (start.plane, start.value) == (plane, value))
-        number = next(taken, None) or self.layers.new_number()
-        work.starts[number] = Start(plane, MaskPrompt(pixels), value, labels)
-        if tool:
-            self.use(tool)
-        self.read()
 
     def accept(self, key: str) -> None:
         """Write one proposal into the labels; one that has no mask yet is accepted when it has."""

@@ -167,7 +167,7 @@ class StoreDialog(QDialog):
         for ahead, text in AHEAD.items():
             self.prefetch.addItem(text, ahead.value)
         self.prefetch.setToolTip("What is encoded before you ask for it, while nothing else is to be done")
-        self.follow = QCheckBox("Show the mask while a box is drawn")
+        self.follow = QCheckBox("Show the mask while a box is dragged")
         self.follow.setToolTip("With models that answer in less than a sixth of a second")
         self.trouble = StatusLine()
         self.trouble.setFixedHeight(2 * self.trouble.fontMetrics().lineSpacing())

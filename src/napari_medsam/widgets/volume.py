@@ -223,6 +223,7 @@ class Volume(QObject):
     def copy_to_next_frame(self) -> None:
         """Accept what is proposed on the shown slice, and draw its prompts on the next frame, for the same objects."""
         work = self._work()
+        self._proposals.catch_up()
         plane = View(self._proposals.viewer, work.layer).plane()
         (there,) = to_viewer_world(self._proposals.viewer, work.layer, copied_on(self._proposals, work, plane))
         self._proposals.viewer.dims.point = tuple(there)
@@ -272,6 +273,7 @@ class Volume(QObject):
         work = self._work()
         if self.growing.running:
             raise PromptError(BUSY)
+        self._proposals.catch_up()
         self.tidying.cancel()
         return work
 
