@@ -17,6 +17,7 @@ from napari_medsam.errors import MedsamError, MemoryShortError, ModelError
 from napari_medsam.inference import Request, Response, next_ticket, run
 from napari_medsam.models.base import Model, Segmenter
 from napari_medsam.models.fallback import free
+from napari_medsam.models.threads import THREADS
 
 CLOSE_SECONDS = 10.0
 """How long the interpreter waits at exit for a job that is running."""
@@ -196,7 +197,8 @@ class Engine:
                 self._drop_requests(request.instead)
             return Outcome(request, value, error)
         began = time.thread_time()
-        response, error = self._attempt(request.model, lambda model: run(request, _prompted(model), self.store))
+        with THREADS.undisturbed(awaited=request.awaited):
+            response, error = self._attempt(request.model, lambda model: run(request, _prompted(model), self.store))
         found: Response = Response(request, error=error) if response is None else response
         return replace(found, worked=time.thread_time() - began)
 

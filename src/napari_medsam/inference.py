@@ -42,6 +42,8 @@ class Request:
     pixels : callable
         Gives the uint8 plane. Holds a copy of the slice for arrays in memory, and reads lazy ones when called; the
         window is applied when called, so that the thread that asks does no work on pixels.
+    awaited : bool
+        Whether who asks does nothing until the answer comes, so that the model may have all cores.
     """
 
     ticket: int
@@ -50,6 +52,7 @@ class Request:
     prompts: Prompts
     model: str
     pixels: Callable[[], NDArray[np.uint8]] = field(repr=False)
+    awaited: bool = False
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,20 @@ def worked(bench: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "note", noting)
 
 
+def waited(bench: Any, monkeypatch: pytest.MonkeyPatch, came: bool | None = None) -> list[float]:
+    """How long the window is ready to wait, at each time that it does; nothing comes in that time with `came` False."""
+    waits: list[float] = []
+    engine = bench.controller.proposals.engine
+    answered = engine.answered
+
+    def noting(ticket: int, timeout: float) -> bool:
+        waits.append(timeout)
+        return answered(ticket, timeout) if came is None else came
+
+    monkeypatch.setattr(engine, "answered", noting)
+    return waits
+
+
 def clicked(bench: Any, row: int) -> None:
     gui.click(bench.viewer, bench.image, (30, row, 100))
     bench.settle()
@@ -97,6 +111,7 @@ def test_the_window_does_not_wait_for_long(
     clicked(bench, 100)
     bench.controller.clear()
     bench.settle()
+    waits = waited(bench, monkeypatch)
     frames = Frames(bench)
     model.gate.clear()
     gui.click(bench.viewer, bench.image, (30, 110, 100))
@@ -106,6 +121,19 @@ def test_the_window_does_not_wait_for_long(
     bench.settle()
     gui.until(lambda: (1, True) in frames.seen)
     assert bench.controller.status[1] == "ready"
+    assert waits == ([] if seconds == SLOW else [MOMENT])
+    assert MOMENT <= 0.05
+
+
+def test_after_a_wait_in_vain_prompts_are_passed_over_more_and_more(
+    bench: Any, model: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked(bench, QUICK, monkeypatch)
+    clicked(bench, 100)
+    waits = waited(bench, monkeypatch, came=False)
+    for row in range(101, 113):
+        clicked(bench, row)
+    assert len(waits) == 3, "the 1st, the 3rd and the 7th of 12"
 
 
 def test_a_slice_that_is_not_encoded_is_not_waited_for(
@@ -113,15 +141,13 @@ def test_a_slice_that_is_not_encoded_is_not_waited_for(
 ) -> None:
     gui.use_model(bench.controller, "sam-vit-b", model)
     bench.settle()
-    asked: list[int] = []
-    engine = bench.controller.proposals.engine
-    monkeypatch.setattr(engine, "answered", lambda ticket, timeout: bool(asked.append(ticket)))
+    waits = waited(bench, monkeypatch)
     worked(bench, QUICK, monkeypatch)
     proposals = bench.controller.proposals
     proposals.patience._worked["sam-vit-b"] = QUICK
     monkeypatch.setattr(proposals.ahead, "is_ready", lambda plane: False)
     clicked(bench, 100)
-    assert asked == []
+    assert waits == []
     monkeypatch.setattr(proposals.ahead, "is_ready", lambda plane: True)
     clicked(bench, 110)
-    assert len(asked) == 1
+    assert len(waits) == 1

@@ -10,6 +10,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from napari_medsam.embeddings import EmbeddingStore
 from napari_medsam.engine import Engine, Errand, Outcome, Priority
 from napari_medsam.errors import ImageError, MemoryShortError, ModelError
 from napari_medsam.inference import Request, Response
+from napari_medsam.models import threads
 from napari_medsam.models.base import Embedding, Segmenter
 from napari_medsam.prompts import Box, Prompts
 
@@ -197,6 +199,27 @@ def test_a_request_that_is_dropped_is_waited_for_no_more(lane: MakeEngine) -> No
     gate.release.set()
     assert engine.wait(SECONDS)
     assert engine.answered(dropped.ticket, 0)
+
+
+def test_the_model_knows_whether_the_window_waits(lane: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (threads.VARIABLE, "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "window_is_open", lambda: True)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(threads, "load", lambda: 0.0)
+    chosen: list[int] = []
+
+    class Counting(BoxFake):
+        def decode(self, embedding: Embedding, prompts: Prompts):
+            chosen.append(threads.THREADS.number())
+            return super().decode(embedding, prompts)
+
+    engine, _ = lane(Counting())
+    request = session().ask(axial(1), BOX)
+    for awaited in (False, True, False):
+        engine.submit(replace(request, awaited=awaited))
+        assert engine.wait(SECONDS)
+    assert chosen == [3, 4, 3]
 
 
 def test_an_answer_tells_the_processor_s_time_and_not_what_its_thread_waited(lane: MakeEngine) -> None:

@@ -116,6 +116,7 @@ class SamSegmenter:
     def decode(self, embedding: Embedding, prompts: Prompts) -> Prediction:
         """Run the decoder; strokes count as their pixels' points where the family has no better use for them."""
         self.spec.check(prompts)
+        THREADS.settle()
         prompts = prompts.fitted(embedding.shape)
         answer = self.network.answer(embedding.arrays, self.in_frame(prompts, embedding.shape))
         require_finite(answer.logits, self.spec.title)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 VARIABLE = "NAPARI_MEDSAM_THREADS"
 
@@ -59,7 +62,9 @@ class Threads:
         """A number that does not follow the load; None: it does, unless the environment says otherwise."""
         self._looked: tuple[float, float] | None = None
         """When, and the processor time that this process had used."""
-        self._chosen = 0
+        self._others = 0.0
+        """Cores that other programs kept busy then."""
+        self._now = threading.local()
 
     def settle(self) -> int:
         """Tell torch, and say how many."""
@@ -74,16 +79,32 @@ class Threads:
         """How many there are to be now: as set, else as the environment says, else what fits the load."""
         return self.set_to or asked_for() or self._fitting()
 
+    @contextmanager
+    def undisturbed(self, *, awaited: bool = True) -> Iterator[None]:
+        """What this thread does within is `awaited` by the window, which draws nothing: its core is free as well."""
+        before, self._now.awaited = self._is_awaited, awaited
+        try:
+            yield
+        finally:
+            self._now.awaited = before
+
+    @property
+    def _is_awaited(self) -> bool:
+        return getattr(self._now, "awaited", False)
+
     def _fitting(self) -> int:
+        self._look()
+        return choose(cores(), self._others, window=window_is_open() and not self._is_awaited)
+
+    def _look(self) -> None:
         now, used = time.monotonic(), time.process_time()
         if self._looked is not None and now - self._looked[0] < self.every:
-            return self._chosen
+            return
         mine = used / 60  # at most that, of a mean over a minute
         if self._looked is not None:
             mine = (used - self._looked[1]) / (now - self._looked[0])
         self._looked = now, used
-        self._chosen = choose(cores(), max(0.0, load() - mine), window=window_is_open())
-        return self._chosen
+        self._others = max(0.0, load() - mine)
 
 
 THREADS = Threads()

@@ -7,6 +7,7 @@ keeps a decoder of 25 ms waiting for as long again, and then has to be drawn onc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MOMENT = 0.05
 """Seconds; with what napari does for a click the window is still for less than a tenth of a second."""
+MOST_PASSED = 31
+"""Prompts passed over, at most, after waits in vain, as where slices are read slowly or the machine is busy."""
 
 
 class Patience:
@@ -35,23 +38,39 @@ class Patience:
         self._worked: dict[str, float] = {}
         self._ticket = 0
         """Of the last request on an encoded slice."""
+        self._vain = self._passed = 0
+        """How many prompts are passed over after a wait in vain, and how many of them are still to come."""
 
     def note(self, response: Response) -> None:
         """Learn how long the model worked."""
         if response.request.ticket == self._ticket and response.prediction is not None:
             self._worked[response.request.model] = response.worked
 
-    def rewarded(self, requests: Sequence[Request]) -> bool:
-        """Wait for the answer of the only one, if it is to come in a moment; whether it came and is shown."""
-        work = self._p.work
-        if work is None or len(requests) != 1 or not self._is_ready(requests[0]):
-            return False
+    def expecting(self, requests: list[Request]) -> list[Request]:
+        """The requests; the only one as `awaited`, if its answer is to come in a moment."""
+        if len(requests) != 1 or not self._is_ready(requests[0]):
+            return requests
         (request,) = requests
         self._ticket = request.ticket
-        if self._worked.get(request.model, MOMENT) >= MOMENT or not self._p.engine.answered(request.ticket, MOMENT):
+        if self._worked.get(request.model, MOMENT) >= MOMENT or self._p.engine.busy:
+            return requests
+        if self._passed:
+            self._passed -= 1
+            return requests
+        return [replace(request, awaited=True)]
+
+    def rewarded(self, requests: Sequence[Request]) -> bool:
+        """Wait for the one that is awaited; whether its answer came and is shown."""
+        work = self._p.work
+        awaited = next((request for request in requests if request.awaited), None)
+        if work is None or awaited is None:
+            return False
+        came = self._p.engine.answered(awaited.ticket, MOMENT)
+        self._passed = self._vain = 0 if came else min(2 * self._vain + 1, MOST_PASSED)
+        if not came:
             return False
         QCoreApplication.sendPostedEvents(self._p)  # Qt would deliver the answer after what is to be painted by now
-        draft = work.session.drafts.get(request.draft)
+        draft = work.session.drafts.get(awaited.draft)
         return draft is not None and not draft.pending
 
     def _is_ready(self, request: Request) -> bool:

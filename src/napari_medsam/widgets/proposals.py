@@ -187,7 +187,8 @@ class Proposals(QObject):
         earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
         work.drawn = drawn
         before = set(work.session.drafts)
-        requests = work.session.update(((d.key, d.plane, d.prompts) for d in drawn.values()), work.revised)
+        asked = work.session.update(((d.key, d.plane, d.prompts) for d in drawn.values()), work.revised)
+        requests = self.patience.expecting(asked)
         for key in before - set(work.session.drafts):
             self.engine.cancel(key)
         self._select(work, fresh, requests)

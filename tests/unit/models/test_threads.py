@@ -78,3 +78,21 @@ def test_our_own_work_is_not_taken_for_that_of_others(unset: pytest.MonkeyPatch)
     unset.setattr(threads, "window_is_open", lambda: False)
     chooser = Threads(every=10)
     assert [chooser.number(), chooser.number()] == [4, 4]
+
+
+def test_what_the_window_waits_for_has_its_core_as_well(unset: pytest.MonkeyPatch) -> None:
+    unset.setattr(threads, "cores", lambda: 2)
+    unset.setattr(threads, "load", lambda: 0.0)
+    unset.setattr(threads, "window_is_open", lambda: True)
+    chooser = Threads(every=3600)
+    assert chooser.number() == 1
+    with chooser.undisturbed():
+        assert chooser.number() == 2
+        assert settled(chooser) == (1, 1), "another thread is not awaited"
+        with chooser.undisturbed(awaited=False):
+            assert chooser.number() == 1
+        assert chooser.number() == 2
+        unset.setattr(threads, "load", lambda: 1000.0)
+        chooser.every = 0
+        assert chooser.number() == 1, "other programs need theirs"
+    assert chooser.number() == 1
