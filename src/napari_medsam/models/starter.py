@@ -51,10 +51,10 @@ LEAD = 0.1
 KEPT = 32
 """Views and answers kept."""
 
-HINT = 1.0
+HINT = 1.2
 """The logit by which the contour of a box speaks, for its inside and against its outside; each mark halves it."""
 
-SPEC = registry.row("starter").spec("2")
+SPEC = registry.row("starter").spec("3")
 
 Value = TypeVar("Value")
 
