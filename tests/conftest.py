@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; some tests interrupt a run
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SCREEN = ("-screen", "0", "1600x1000x24", "-nolisten", "tcp")
 _screen = pytest.StashKey[subprocess.Popen[bytes]]()
