@@ -145,8 +145,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
     monkeypatch.setattr(keys, "hashlib", Hashes)
     monkeypatch.setattr(LayerLabels, "read", reading)
-    for reader in (proposals, live):
-        monkeypatch.setattr(reader, "collect", collecting)
+    monkeypatch.setattr(proposals, "collect", collecting)
     return made
 
 

@@ -239,7 +239,7 @@ def test_prompts_are_copied_to_the_next_frame_and_objects_followed_through_time(
         moving[t, 1, 5:12, 6 + t : 14 + t] = 200
     made = make(moving, scale=(1, 3, 1, 2), units=("s", "mm", "mm", "mm"))
     plane = made.show(0, 1, 5, 5)
-    assert made.volume.has_time
+    assert made.volume.has_time_at(made.volume.shown)
     made.draw(plane, Prompts(box=Box(4, 5, 13, 20)))
     made.controller.attempt(made.volume.copy_to_next_frame)
     gui.settle(made.controller)

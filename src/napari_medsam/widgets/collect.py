@@ -18,7 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 from napari_medsam.errors import GeometryError, MedsamError, PromptError
 from napari_medsam.geometry import Plane
 from napari_medsam.prompts import Box, Point, PromptKind, Prompts, Stroke
-from napari_medsam.widgets.coordinates import View, displayed_axes, grid_of, is_axis_aligned, layer_shape, viewer_matrix
+from napari_medsam.widgets.coordinates import (
+    View,
+    data_by,
+    displayed_axes,
+    grid_of,
+    inverse_of,
+    is_axis_aligned,
+    layer_shape,
+    viewer_matrix,
+    world_by,
+)
 from napari_medsam.widgets.lines import line_of
 
 OBJECT = "object"
@@ -83,13 +93,7 @@ class Reading(View):
         matrix = self._matrices.get(id(prompt_layer))
         if matrix is None:
             matrix = self._matrices[id(prompt_layer)] = viewer_matrix(self.viewer, prompt_layer)
-        data = np.atleast_2d(np.asarray(points, dtype=np.float64))
-        world = np.empty((len(data), len(self._sliders)))
-        world[:] = self._sliders
-        n = min(prompt_layer.ndim, world.shape[1])
-        world[:, -n:] = (data @ matrix[:-1, :-1].T + matrix[:-1, -1])[:, -n:]
-        inverse = self._inverse
-        return np.asarray(world[:, 1 - len(inverse) :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
+        return data_by(self._inverse, world_by(matrix, self._sliders, points))
 
     @cached_property
     def _shown(self) -> Plane | None:
@@ -101,7 +105,7 @@ class Reading(View):
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        return np.asarray(np.linalg.inv(viewer_matrix(self.viewer, self.layer)))
+        return inverse_of(viewer_matrix(self.viewer, self.layer))
 
 
 @dataclass(frozen=True)

@@ -80,17 +80,12 @@ def layer_shape(layer: Any) -> tuple[int, ...]:
 
 def to_viewer_world(viewer: Any, layer: Any, points: ArrayLike) -> FloatArray:
     """(k, dims.ndim) viewer world of (k, n) layer data; axes that the layer lacks are where the sliders stand."""
-    data = np.atleast_2d(np.asarray(points, dtype=np.float64))
-    matrix = viewer_matrix(viewer, layer)
-    out = np.tile(np.asarray(viewer.dims.point, dtype=np.float64), (len(data), 1))
-    n = min(layer.ndim, out.shape[1])
-    out[:, -n:] = (data @ matrix[:-1, :-1].T + matrix[:-1, -1])[:, -n:]
-    return out
+    return world_by(viewer_matrix(viewer, layer), np.asarray(viewer.dims.point, dtype=np.float64), points)
 
 
 def to_data(viewer: Any, layer: Any, world: ArrayLike) -> FloatArray:
     """(k, n) layer data of (k, dims.ndim) viewer world."""
-    return _to_data(viewer_matrix(viewer, layer), world)
+    return data_by(inverse_of(viewer_matrix(viewer, layer)), world)
 
 
 def displayed_axes(viewer: Any, layer: Any) -> tuple[list[int], list[int]]:
@@ -128,7 +123,7 @@ class View:
         matrix = viewer_matrix(self.viewer, self.layer)
         if not _is_aligned(matrix, shown, hidden):
             raise GeometryError(OBLIQUE.format(name=self.layer.name))
-        at = _to_data(matrix, self.viewer.dims.point)[0]
+        at = data_by(inverse_of(matrix), self.viewer.dims.point)[0]
         plane = Plane((shown[0], shown[1]), tuple((axis, int(np.round(at[axis]))) for axis in hidden))
         if any(not 0 <= i < layer_shape(self.layer)[axis] for axis, i in plane.index):
             raise GeometryError(f"The sliders stand outside {self.layer.name!r}. Move them back onto the image.")
@@ -199,11 +194,24 @@ def _in_millimetres(unit: Any) -> float:
     return 1.0
 
 
-def _to_data(matrix: FloatArray, world: ArrayLike) -> FloatArray:
-    """(k, n) layer data of (k, dims.ndim) viewer world, by a layer's `viewer_matrix`."""
+def inverse_of(matrix: FloatArray) -> FloatArray:
+    """The inverse of a layer's `viewer_matrix`."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+def world_by(matrix: FloatArray, sliders: FloatArray, points: ArrayLike) -> FloatArray:
+    """`to_viewer_world`, by a layer's `viewer_matrix` and where the sliders stand."""
+    data = np.atleast_2d(np.asarray(points, dtype=np.float64))
+    out = np.tile(sliders, (len(data), 1))
+    n = min(len(matrix) - 1, out.shape[1])
+    out[:, -n:] = (data @ matrix[:-1, :-1].T + matrix[:-1, -1])[:, -n:]
+    return out
+
+
+def data_by(inverse: FloatArray, world: ArrayLike) -> FloatArray:
+    """`to_data`, by the inverse of a layer's `viewer_matrix`."""
     at = np.atleast_2d(np.asarray(world, dtype=np.float64))
-    inverse = np.linalg.inv(matrix)
-    return np.asarray(at[:, 1 - len(matrix) :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
+    return np.asarray(at[:, 1 - len(inverse) :] @ inverse[:-1, :-1].T + inverse[:-1, -1])
 
 
 def _is_aligned(matrix: FloatArray, shown: list[int], hidden: list[int]) -> bool:

@@ -9,7 +9,7 @@ in the dock: text that grows there would shrink the canvas under the mouse.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from napari_medsam.drafts import Draft
@@ -19,7 +19,7 @@ from napari_medsam.geometry import Plane
 from napari_medsam.inference import Response
 from napari_medsam.models import registry
 from napari_medsam.prompts import PromptKind
-from napari_medsam.widgets.collect import Drawn, collect
+from napari_medsam.widgets.collect import Drawn
 from napari_medsam.widgets.compat import setting
 from napari_medsam.widgets.coordinates import View
 from napari_medsam.widgets.workspace import Workspace
@@ -125,7 +125,7 @@ class Live:
         self._p.warm_soon()
 
     def _is_followed(self, layer: Any, event: Any) -> bool:
-        ours = any(layer is one for one in (*self._shapes(), *self._points())) and layer.mode in MODES
+        ours = any(layer is one for one in (*self._p.shapes(), *self._p.points())) and layer.mode in MODES
         return bool(ours and self._p.work is not None and event.button == LEFT and setting("proposals.live", True))
 
     def _ready_plane(self) -> Plane | None:
@@ -136,9 +136,8 @@ class Live:
             return None
         model = work.session.model
         self._model = model
-        row = registry.parse(model)[0]
-        fast = PromptKind.BOX in row.takes and self._paces.get(model, 0.0) <= PACE
-        return plane if fast and (row.quick or self._p.ahead.is_ready(plane)) else None
+        fast = PromptKind.BOX in registry.parse(model)[0].takes and self._paces.get(model, 0.0) <= PACE
+        return plane if fast and self._p.ahead.needs_no_encode(model, plane) else None
 
     def _on_change(self, event: Any) -> None:
         if not self._ticket:
@@ -166,7 +165,8 @@ class Live:
     def _ask_for_one(self, work: Workspace, plane: Plane) -> None:
         """Ask for an object that is not as it was last asked for: the one that has waited longest."""
         asked = work.session.drafts
-        moved = {d.key: d for d in self._drawn(work) if d.plane == plane and not _is_of(asked.get(d.key), d)}
+        drawn, _ = self._p.drawn(work)  # as they will be read when the drag ends
+        moved = {d.key: d for d in drawn.values() if d.plane == plane and not _is_of(asked.get(d.key), d)}
         if not self.drafts.keys() <= moved.keys():  # put back, or deleted
             self.drafts = {key: draft for key, draft in self.drafts.items() if key in moved}
             self._p.paint()
@@ -176,19 +176,6 @@ class Live:
             request = work.session.sketch(plane, one.prompts, KEY)
             self._key, self._ticket, self._since = one.key, request.ticket, time.perf_counter()
             self._p.engine.submit(request, Priority.PROMPT)
-
-    def _drawn(self, work: Workspace) -> Iterable[Drawn]:
-        """The objects as they will be read when the drag ends."""
-        p = self._p
-        view = View(p.viewer, work.layer)
-        found = collect(view, self._shapes(), self._points(), work.selected, p.layers.both(), p.takes)
-        return work.with_starts({d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}).values()
-
-    def _shapes(self) -> list[Any]:
-        return [layer for layer in (self._p.layers.boxes, self._p.user_shapes) if layer is not None]
-
-    def _points(self) -> list[Any]:
-        return [layer for layer in (self._p.layers.points, self._p.user_points) if layer is not None]
 
 
 def _is_of(draft: Draft | None, drawn: Drawn) -> bool:

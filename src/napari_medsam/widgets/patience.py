@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QCoreApplication
 
 from napari_medsam.inference import Request, Response
-from napari_medsam.models import registry
 
 if TYPE_CHECKING:
     from napari_medsam.widgets.proposals import Proposals
@@ -48,7 +47,7 @@ class Patience:
 
     def expecting(self, requests: list[Request]) -> list[Request]:
         """The requests; the only one as `awaited`, if its answer is to come in a moment."""
-        if len(requests) != 1 or not self._is_ready(requests[0]):
+        if len(requests) != 1 or not self._p.ahead.needs_no_encode(requests[0].model, requests[0].plane):
             return requests
         (request,) = requests
         self._ticket = request.ticket
@@ -72,6 +71,3 @@ class Patience:
         QCoreApplication.sendPostedEvents(self._p)  # Qt would deliver the answer after what is to be painted by now
         draft = work.session.drafts.get(awaited.draft)
         return draft is not None and not draft.pending
-
-    def _is_ready(self, request: Request) -> bool:
-        return registry.parse(request.model)[0].quick or self._p.ahead.is_ready(request.plane)

@@ -116,6 +116,10 @@ class Prefetch(QObject):
         work = self._p.work
         return work is not None and bool(work.readiness.ready([plane], self._p.engine.store)[0])
 
+    def needs_no_encode(self, model: str, plane: Plane) -> bool:
+        """Whether the model by this reference answers at once on a slice: it is encoded, or that takes no time."""
+        return registry.parse(model)[0].quick or self.is_ready(plane)
+
     def ready(self, stack: Stack) -> NDArray[np.bool_]:
         """Which slices of a stack are encoded, (n,), as far as that is known."""
         work = self._p.work

@@ -180,9 +180,8 @@ class Proposals(QObject):
         view = View(self.viewer, work.layer)
         nowhere = self.layers.drop_nowhere()
         self.layers.number_new()
-        found = collect(view, self._shapes(), self._points(), work.selected, self.layers.both(), self.takes)
         work.drop_lost_starts()
-        drawn = work.with_starts({d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done})
+        drawn, problems = self.drawn(work)
         fresh = [key for key in drawn if key not in work.drawn and drawn[key].own != UNSET]
         earlier = [key for key in work.drawn if work.drawn[key].own != UNSET and key in drawn]
         work.drawn = drawn
@@ -202,8 +201,24 @@ class Proposals(QObject):
             self.show()
         if nowhere:
             self._attempt(view.plane)
-        elif found.problems:
-            self.said.emit(found.problems[0], "error")
+        elif problems:
+            self.said.emit(problems[0], "error")
+
+    def drawn(self, work: Workspace) -> tuple[dict[str, Drawn], tuple[str, ...]]:
+        """The objects that the layers of prompts hold by now, by draft key, and what is wrong with some shapes."""
+        view = View(self.viewer, work.layer)
+        found = collect(view, self.shapes(), self.points(), work.selected, self.layers.both(), self.takes)
+        return work.with_starts(
+            {d.key: d for d in found.drawn if (d.plane, d.prompts) not in work.done}
+        ), found.problems
+
+    def shapes(self) -> list[Any]:
+        """The Shapes layers that prompts are read from."""
+        return [layer for layer in (self.layers.boxes, self.user_shapes) if layer is not None]
+
+    def points(self) -> list[Any]:
+        """The Points layers that prompts are read from."""
+        return [layer for layer in (self.layers.points, self.user_points) if layer is not None]
 
     def submit(self, requests: list[Request]) -> None:
         """Ask the engine; the answers arrive by themselves."""
@@ -277,12 +292,6 @@ class Proposals(QObject):
             self.preview.show(drafts.values(), next(reversed(live), work.selected))
 
     # -- inside ------------------------------------------------------------------------------------------------
-
-    def _shapes(self) -> list[Any]:
-        return [layer for layer in (self.layers.boxes, self.user_shapes) if layer is not None]
-
-    def _points(self) -> list[Any]:
-        return [layer for layer in (self.layers.points, self.user_points) if layer is not None]
 
     def _select(self, work: Workspace, fresh: list[str], requests: list[Request]) -> None:
         if requests:

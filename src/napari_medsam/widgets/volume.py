@@ -108,13 +108,8 @@ class Volume(QObject):
         stack = Stack.through(plane, shape, times[0] if self.options.in_time and times else None)
         return stack, dict(plane.index)[stack.axis]
 
-    @property
-    def has_time(self) -> bool:
-        """Whether the shown slice could be followed through time as well."""
-        return self.has_time_at(self.shown)
-
     def has_time_at(self, found: tuple[Stack, int] | None) -> bool:
-        """The same of what `shown` has told."""
+        """Whether the shown slice, as `shown` has told, could be followed through time as well."""
         work = self._proposals.work
         if work is None or found is None:
             return False
