@@ -23,7 +23,7 @@ def axial_of(value: int) -> Plane:
 def drawn(bench):
     c = bench.controller
     p = c.proposals
-    found = collect(View(c.viewer, bench.image), p._shapes(), p._points(), "", p.layers.both())
+    found = collect(View(c.viewer, bench.image), p.shapes(), p.points(), "", p.layers.both())
     assert not found.problems
     return found.drawn
 
