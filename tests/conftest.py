@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import hypothesis
@@ -49,6 +50,19 @@ def pytest_configure(config: pytest.Config) -> None:
         with os.fdopen(reading) as number:
             os.environ["DISPLAY"] = f":{number.readline().strip()}"
         os.environ.pop("WAYLAND_DISPLAY", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Give a test that is for a GPU one that is not there, where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return (yield)
+    import torch
+
+    from tests.far import far_device
+
+    with nullcontext() if torch.cuda.is_available() else far_device():
+        return (yield)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

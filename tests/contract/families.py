@@ -59,43 +59,45 @@ class Family:
     logits : int
         Side of the decoder's masks.
     network : callable
-        Makes its network, with random weights.
+        Makes its network, with random weights, on a device.
     """
 
     row: str
     frame: Frame
     size: int
     logits: int
-    network: Callable[[], Any]
+    network: Callable[[Compute], Any]
     exchanged: bool = False
     """Whether clicks are shown to it with row and column exchanged."""
 
     def segmenter(self, network: Any = None) -> Segmenter:
         """The family's adapter around a network, its own by default."""
         spec = registry.row(self.row).spec("random")
-        chosen = network or self.network()
+        chosen = network or self.network(CPU)
         if self.row == "litemedsam-scribble":
             return ScribbleSegmenter(spec, self.frame, chosen)
         made = SamSegmenter(spec, self.frame, chosen, corners=ends_of if self.frame is MED2D else corners_of)
         return stand_in_of(made) if spec.stand_ins else made
 
 
-def _lite() -> Any:
-    return litemedsam.network(narrow_tiny_vit(AT_256), CPU)
+def _lite(compute: Compute) -> Any:
+    return litemedsam.network(narrow_tiny_vit(AT_256), compute)
 
 
 FAMILIES = (
-    Family("sam-vit-b", SAM, 1024, 256, lambda: sam.network(narrow(1024), CPU)),
-    Family("mobile-sam", SAM, 1024, 256, lambda: mobile_sam.network(narrow_tiny_vit(AT_1024), CPU)),
-    Family("medsam", MEDSAM, 1024, 256, lambda: medsam.network(narrow(1024), CPU)),
+    Family("sam-vit-b", SAM, 1024, 256, lambda on: sam.network(narrow(1024), on)),
+    Family("mobile-sam", SAM, 1024, 256, lambda on: mobile_sam.network(narrow_tiny_vit(AT_1024), on)),
+    Family("medsam", MEDSAM, 1024, 256, lambda on: medsam.network(narrow(1024), on)),
     Family("litemedsam", LITE, 256, 256, _lite),
     Family("litemedsam-scribble", LITE, 256, 256, _lite),
-    Family("sam-med2d", MED2D, 256, 64, lambda: sammed2d.network(sammed2d.Med2dConfig(narrow(256)), CPU)),
-    Family("ft-sam", MED2D, 256, 64, lambda: sammed2d.network(sammed2d.Med2dConfig(narrow(256), adapters=False), CPU)),
-    Family("samus", SAMUS, 256, 128, lambda: samus.network(samus.SamusConfig(replace(narrow(256), patch=8)), CPU)),
-    Family("msa-melanoma", MSA, 1024, 256, lambda: msa.network(msa.MsaConfig(narrow(1024)), CPU), True),
-    Family("sam2.1-tiny", SAM2, 1024, 256, lambda: sam2.network(narrow_hiera(sam2.TINY), CPU)),
-    Family("medsam2", MEDSAM2, 512, 128, lambda: medsam2.network(narrow_hiera(medsam2.CONFIG), CPU)),
+    Family("sam-med2d", MED2D, 256, 64, lambda on: sammed2d.network(sammed2d.Med2dConfig(narrow(256)), on)),
+    Family(
+        "ft-sam", MED2D, 256, 64, lambda on: sammed2d.network(sammed2d.Med2dConfig(narrow(256), adapters=False), on)
+    ),
+    Family("samus", SAMUS, 256, 128, lambda on: samus.network(samus.SamusConfig(replace(narrow(256), patch=8)), on)),
+    Family("msa-melanoma", MSA, 1024, 256, lambda on: msa.network(msa.MsaConfig(narrow(1024)), on), True),
+    Family("sam2.1-tiny", SAM2, 1024, 256, lambda on: sam2.network(narrow_hiera(sam2.TINY), on)),
+    Family("medsam2", MEDSAM2, 512, 128, lambda on: medsam2.network(narrow_hiera(medsam2.CONFIG), on)),
 )
 
 

@@ -23,7 +23,10 @@ FRAME = Sam2Frame("small", SMALL.size, as_picture)
 SHAPE = (40, 60)
 
 
-def made(config: Sam2Config = SMALL, *, there: float = 5.0) -> SamSegmenter:
+CPU = Compute("cpu", "float32")
+
+
+def made(config: Sam2Config = SMALL, *, there: float = 5.0, compute: Compute = CPU) -> SamSegmenter:
     """A segmenter whose weights are large enough to make a difference; `there`: the logit that an object is there."""
     torch.manual_seed(3)
     model = architecture(config)
@@ -32,7 +35,6 @@ def made(config: Sam2Config = SMALL, *, there: float = 5.0) -> SamSegmenter:
             if values.ndim > 1 and "embedding" not in name:
                 values.normal_(0, values[0].numel() ** -0.5)
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(there)
-    compute = Compute("cpu", "float32")
     return segmenter_of(registry.row("medsam2").spec("random"), FRAME, Sam2Network(model, Rule.FRAME, compute))
 
 

@@ -16,7 +16,7 @@ from napari_medsam.prompts import Box, Prompts
 from .fakes import BoxFake, LabelFake
 
 
-def small_samed() -> Labeller:
+def small_samed(compute: Any = None) -> Labeller:
     """SAMed's real frame around a network of 2 narrow blocks, so that a plane takes a tenth of a second."""
     pytest.importorskip("torch")
     pytest.importorskip("segment_anything")
@@ -28,7 +28,7 @@ def small_samed() -> Labeller:
 
     encoder = EncoderConfig(width=16, depth=2, heads=2, global_blocks=(1,), size=samed.SIZE, out=32)
     torch.manual_seed(5)
-    network = samed.network(samed.SamedConfig(encoder, 8), Compute("cpu", "float32"))
+    network = samed.network(samed.SamedConfig(encoder, 8), compute or Compute("cpu", "float32"))
     row = registry.row("samed-b")
     return samed.Samed(row.spec("small"), row.classes, network)
 

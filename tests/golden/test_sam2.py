@@ -48,7 +48,11 @@ FIRST_SEED, FRAMES, KEY_FRAME, VIDEO_SIZE = 7, 5, 2, 512
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 FLOAT32 = [("cpu", "float32"), pytest.param("cuda", "float32", marks=GPU)]
-REDUCED = [("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=GPU), pytest.param("cuda", "float16", marks=GPU)]
+REDUCED = [
+    ("cpu", "bfloat16"),
+    pytest.param("cuda", "bfloat16", marks=pytest.mark.gpu),
+    pytest.param("cuda", "float16", marks=GPU),
+]
 
 
 @pytest.fixture(scope="module")

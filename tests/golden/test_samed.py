@@ -28,7 +28,11 @@ from .originals import LIMIT, Originals  # noqa: E402
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 FLOAT32 = [("cpu", "float32"), pytest.param(("cuda", "float32"), marks=GPU)]
-REDUCED = [("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=GPU), pytest.param("cuda", "float16", marks=GPU)]
+REDUCED = [
+    ("cpu", "bfloat16"),
+    pytest.param("cuda", "bfloat16", marks=pytest.mark.gpu),
+    pytest.param("cuda", "float16", marks=GPU),
+]
 LOW_PRECISION = 1e-2
 PREPROCESSING = 1e-4
 

@@ -28,6 +28,7 @@ from .originals import LIMIT, Originals
 LOW_LIMIT = 1e-2
 """As LIMIT, of the decoder's masks where the encoder runs in less than float32."""
 
+REAL_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 BACKENDS = {"mobile_sam": ("mobile-sam", mobile_sam.make), "lite_medsam": ("litemedsam", litemedsam.make)}
 SIZES = {"mobile_sam": 1024, "lite_medsam": 256}
 NO_POINTS = np.empty((0, 2), np.float32), np.empty(0, np.int64)
@@ -100,8 +101,14 @@ def test_masks_hold_in_lower_precision(originals: Originals, stored: Stored, pre
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize(("precision", "limit"), [("float32", LIMIT), ("bfloat16", LOW_LIMIT), ("float16", LOW_LIMIT)])
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [
+        pytest.param("float32", LIMIT, marks=REAL_GPU),
+        ("bfloat16", LOW_LIMIT),
+        pytest.param("float16", LOW_LIMIT, marks=REAL_GPU),
+    ],
+)
 def test_masks_hold_on_a_gpu(originals: Originals, stored: Stored, precision: str, limit: float) -> None:
     source = Sources(registry.row(BACKENDS[stored.name][0]), stored.path, "x", None, Compute("cuda", precision))
     network = BACKENDS[stored.name][1](source).network

@@ -10,12 +10,13 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 from torch.nn import functional
 
-from napari_medsam.models.channel_attention import by_channels, pays
+from napari_medsam.models.channel_attention import way_for
 from napari_medsam.models.precision import full
 from napari_medsam.models.products import make_products
 
 BIAS_ELEMENTS = 16 * 1024 * 1024
-"""Elements of the attention bias that exist at a time (64 MiB in float32). At 1024 pixels all of it has 200 million."""
+"""Elements of the attention bias of a grid of tokens that exist at a time (64 MiB in float32). At 1024 pixels all of it
+has 200 million."""
 
 EPSILON = 1e-6
 """Of SAM's layer norms; torch's own is another (segment_anything/build_sam.py)."""
@@ -143,7 +144,7 @@ class LeanAttention(nn.Module):
         qkv = self.qkv(tokens).reshape(b, rows * columns, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # each (b, heads, rows x columns, width / heads)
         by_row, by_column = self.offsets(query, rows, columns)
-        attend = by_channels if pays(query) else by_bias
+        attend = way_for(query) or by_bias
         attended = attend(query, key, value, by_row, by_column).transpose(1, 2).reshape(b, rows, columns, width)
         with full(tokens.device):
             mixed: torch.Tensor = self.proj(attended.float())
@@ -164,7 +165,7 @@ def by_bias(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor
 ) -> torch.Tensor:
     """Attention with what rows and columns add as a bias, some queries at a time; see `by_channels`."""
-    count = max(1, BIAS_ELEMENTS // (query.shape[0] * query.shape[1] * query.shape[2]))
+    count = max(1, BIAS_ELEMENTS // (query.shape[1] * query.shape[2]))
     parts = []
     for at in range(0, query.shape[2], count):
         part = slice(at, at + count)

@@ -11,12 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
+from tests.far import far_device  # noqa: E402
 from timm.models import tiny_vit as stock  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from napari_medsam.models import channel_attention, products, striped  # noqa: E402
-from napari_medsam.models.channel_attention import by_channels, pays  # noqa: E402
+from napari_medsam.models.channel_attention import by_channels, by_kernel, way_for  # noqa: E402
 from napari_medsam.models.compute import cpu_has_bfloat16  # noqa: E402
 from napari_medsam.models.products import Convolution, Product, is_gelu, make_products  # noqa: E402
 from napari_medsam.models.sam_encoder import by_bias  # noqa: E402
@@ -129,6 +130,18 @@ def test_channels_add_what_a_bias_adds(monkeypatch: pytest.MonkeyPatch, block: i
         torch.testing.assert_close(by_channels(*given), by_bias(*given), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "columns", "depth"), [(3, 5, 7), (4, 4, 8)], ids=["filled up", "eights"])
+def test_one_call_of_a_fused_attention_adds_it_too(
+    monkeypatch: pytest.MonkeyPatch, rows: int, columns: int, depth: int
+) -> None:
+    given = parts(torch.float32, rows, columns, depth)
+    with torch.inference_mode():
+        wanted = by_bias(*given)
+        assert (by_kernel(*given) - wanted).abs().mean() < 2e-3
+        monkeypatch.setattr(channel_attention, "KERNEL", torch.float32)
+        torch.testing.assert_close(by_kernel(*given), wanted, rtol=1e-4, atol=1e-5)
+
+
 def error_of(attend: Callable[..., Any], given: list[Any]) -> float:
     with torch.inference_mode():
         wanted = by_bias(*(one.double() for one in given))
@@ -143,12 +156,16 @@ def test_what_all_keys_share_does_not_cost_precision() -> None:
     assert error_of(by_channels, far) < 4 * plain + 0.02
 
 
-def test_channels_are_taken_for_bfloat16_on_a_cpu_alone() -> None:
+def test_channels_are_taken_in_half_precision_and_in_blocks_on_a_cpu_alone() -> None:
     query = parts(torch.bfloat16)[0]
     with torch.inference_mode():
-        assert pays(query)
-        assert not pays(query.float())
-    assert not pays(query)  # gradients may be wanted
+        assert way_for(query) is by_channels
+        assert way_for(query.float()) is way_for(query.half()) is None
+    assert way_for(query) is None, "gradients may be wanted"
+    with far_device(), torch.no_grad():
+        far = query.to("cuda")
+        assert way_for(far) is way_for(far.half()) is by_kernel
+        assert way_for(far.float()) is None
 
 
 @pytest.mark.skipif(not cpu_has_bfloat16(), reason="the CPU emulates bfloat16")
