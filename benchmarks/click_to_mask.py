@@ -19,6 +19,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ PARTS = {
 }
 
 
-def sam_size() -> Any:
+def sam_size(device: str) -> Any:
     """SAM's decoder at its real size with random weights, behind an encoder of one layer."""
     import torch
     from torch import nn
@@ -71,7 +72,7 @@ def sam_size() -> Any:
 
     torch.manual_seed(0)
     encoder = nn.Conv2d(3, 256, kernel_size=16, stride=16)
-    network = SamNetwork(encoder, sam_heads(1024, 64), Rule.SAM, Compute("cpu", "float32"))
+    network = SamNetwork(encoder, sam_heads(1024, 64), Rule.SAM, Compute(device, "float32"))
     return SamSegmenter(registry.row("sam-vit-b").spec("random"), SAM, network)
 
 
@@ -252,11 +253,13 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--device", default="cpu", help="of SAM's decoder: cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, napari {napari.__version__}"
     print(f"{machine}; {SHAPE} int16; milliseconds")
-    rows = {"SAM's decoder": measure(sam_size, options.prompts), "contour": measure(Contour, options.prompts)}
+    sam = partial(sam_size, options.device)
+    rows = {"SAM's decoder": measure(sam, options.prompts), "contour": measure(Contour, options.prompts)}
     for title, parts in rows.items():
         print(f"\n{title}\n{'':10s} {'least':>7s} {'p50':>7s} {'p95':>7s} {'n':>5s}")
         for name, told in parts.items():

@@ -43,7 +43,7 @@ from napari_medsam.widgets.model_choice import ModelChoice
 SHAPE = (300, 512, 512)
 PORT = 8791
 TICK_MS = 2
-OPTIONS = argparse.Namespace(prompts=20)
+OPTIONS = argparse.Namespace(prompts=20, device="cpu")
 """What the command line says."""
 
 
@@ -232,7 +232,7 @@ def network(blocks: int = 2) -> Any:
     from napari_medsam.models.sam_encoder import EncoderConfig
     from napari_medsam.models.sam_segmenter import SamSegmenter
 
-    found = made(EncoderConfig(768, blocks, 12, (blocks - 1,)), Compute("cpu", "float32"))
+    found = made(EncoderConfig(768, blocks, 12, (blocks - 1,)), Compute(OPTIONS.device, "float32"))
     return SamSegmenter(registry.row("sam-vit-b").spec("random"), SAM, found)
 
 
@@ -285,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--prompts", type=int, default=OPTIONS.prompts, help="boxes a row, where boxes are drawn")
+    parser.add_argument("--device", default=OPTIONS.device, help="of the networks: cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     options = parser.parse_args(namespace=OPTIONS)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, napari {napari.__version__}"

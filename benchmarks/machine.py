@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from napari_medsam.models.compute import cpu_has_bfloat16
+from napari_medsam.errors import ModelError
+from napari_medsam.models.compute import Compute, cpu_has_bfloat16, device_of
 
 PACKAGES = (
     "napari-medsam",
@@ -49,6 +50,25 @@ def processor() -> str:
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return name or platform.processor() or platform.machine()
+
+
+def gpu(device: str) -> dict[str, Any]:
+    """Name and memory of a CUDA device; nothing for the CPU, and torch is not imported.
+
+    Raises
+    ------
+    ModelError
+        It is not here, or is of another kind.
+    """
+    if device == "cpu":
+        return {}
+    import torch
+
+    found = device_of(Compute(device))
+    if not device.startswith("cuda"):
+        raise ModelError(f"Measured are cpu, cuda and cuda:N, not {device}.")
+    about = torch.cuda.get_device_properties(found)
+    return {"gpu": about.name, "gpu_memory_gb": round(about.total_memory / 1e9, 1), "cuda": torch.version.cuda}
 
 
 def load() -> list[float]:

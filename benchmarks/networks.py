@@ -26,7 +26,7 @@ GROUPS = {
     "LiteMedSAM": ("litemedsam", "ours:litemedsam:float32", "ours:litemedsam:bfloat16"),
     "SAM 2.1 tiny": ("transformers-sam2", "ours:sam2.1-tiny:float32", "ours:sam2.1-tiny:bfloat16"),
 }
-"""Those of a group take turns."""
+"""Those of a group take turns. On a GPU ours runs in float16 too."""
 
 STOCK = {
     "segment-anything": "segment-anything",
@@ -50,6 +50,7 @@ class Worker:
 
     kind: str
     process: subprocess.Popen[str] | None = None
+    device: str = "cpu"
     failed: str = ""
     late: bool = False
     ready: dict[str, Any] = field(default_factory=dict)
@@ -112,7 +113,7 @@ def answer_in(line: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def started(kind: str, found: peers.Peers | None, threads: int) -> Iterator[Worker]:
+def started(kind: str, found: peers.Peers | None, threads: int, device: str = "cpu") -> Iterator[Worker]:
     """A worker that is ready, or that says why it is not."""
     own = kind not in STOCK
     why = "" if own else "--no-peers" if found is None else found.why_not(kind)
@@ -120,14 +121,14 @@ def started(kind: str, found: peers.Peers | None, threads: int) -> Iterator[Work
         yield Worker(kind, failed=why)
         return
     python = sys.executable if own or found is None else found.python
-    command = [python, str(HERE / "worker.py"), kind, str(threads)]
+    command = [python, str(HERE / "worker.py"), kind, str(threads), device]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NAPARI_MEDSAM_THREADS": str(threads)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (
         tempfile.TemporaryFile("w+", errors="replace") as said,
         subprocess.Popen(command, text=True, errors="replace", env=environment, stderr=said, **pipes) as process,
     ):
-        worker = Worker(kind, process)
+        worker = Worker(kind, process, device)
         worker.ready = worker.hear() or {}
         try:
             yield worker
@@ -146,8 +147,16 @@ def measure(options: argparse.Namespace) -> dict[str, list[Worker]]:
     """What every model answered, by group."""
     found = None if options.no_peers else peers.installed()
     options.peers = {} if found is None else found.versions
-    groups = {group: kinds for group, kinds in GROUPS.items() if options.only.lower() in group.lower()}
+    groups = {group: kinds_on(options.device, group) for group in GROUPS if options.only.lower() in group.lower()}
     return {group: in_turns(group, kinds, found, options) for group, kinds in groups.items()}
+
+
+def kinds_on(device: str, group: str) -> tuple[str, ...]:
+    """The kinds of worker of a group that are of interest on a device."""
+    kinds = GROUPS[group]
+    if device == "cpu":
+        return kinds
+    return (*kinds, *(kind.replace(":bfloat16", ":float16") for kind in kinds if kind.endswith(":bfloat16")))
 
 
 def in_turns(
@@ -156,7 +165,7 @@ def in_turns(
     """The workers of a group, after all rounds."""
     rounds = 1 if options.quick else options.repeats + 1  # the first prepares
     with ExitStack() as stack:
-        workers = [stack.enter_context(started(kind, found, options.threads)) for kind in kinds]
+        workers = [stack.enter_context(started(kind, found, options.threads, options.device)) for kind in kinds]
         for number in range(rounds):
             print(f"  {group}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             for worker in workers:
@@ -169,13 +178,14 @@ def table(topic: str, groups: Mapping[str, list[Worker]]) -> Topic:
     rows = [row for group, workers in groups.items() for row in rows_of(topic, group, workers)]
     if topic != "memory":
         return {"unit": "seconds", "rows": rows}
-    return {"unit": "what an encode adds to the process at most, in MB", "rows": rows}
+    return {"unit": "what an encode adds to the memory of the process, or of the GPU, at most, in MB", "rows": rows}
 
 
 def rows_of(topic: str, group: str, workers: list[Worker]) -> list[Row]:
-    """A row a worker; ours with its ratio to each peer that ran."""
-    rows = [row_of(topic, group, worker) for worker in workers]
+    """A row a worker, and one for its batches; ours with its ratio to each peer that ran."""
+    rows = [row for worker in workers for row in (row_of(topic, group, worker), *batches_of(topic, group, worker))]
     stock = [row for row in rows if row["stock"] and "times" in row]
+    flops = max((worker.ready.get("flops", 0.0) for worker in workers), default=0.0)
     for row in rows:
         if row["stock"] or "times" not in row:
             continue
@@ -185,7 +195,14 @@ def rows_of(topic: str, group: str, workers: list[Worker]) -> list[Row]:
                 row.setdefault("ratios", {})[f"what {name} adds"] = compare(row, peer, "most")
             else:
                 row.setdefault("ratios", {})[f"faster than {name}"] = compare(peer, row)
+        if topic == "encode" and flops and row["flops_per_s"]:
+            least = flops / row["flops_per_s"]
+            row.setdefault("ratios", {})[LIMIT] = {"wall": least / row["times"]["wall"]["median"]}
     return rows
+
+
+LIMIT = "the speed of one large product of matrices"
+"""The share of what the hardware could do at most: the stock network's products at that speed, over our time."""
 
 
 def row_of(topic: str, group: str, worker: Worker) -> Row:
@@ -193,7 +210,23 @@ def row_of(topic: str, group: str, worker: Worker) -> Row:
     row |= {"torch": worker.ready.get("torch")}
     if worker.failed or not worker.answers:
         return row | {"skipped": worker.failed or "it gave no answer"}
+    row["flops_per_s"] = max(one.get("flops_per_s", 0.0) for one in worker.answers)
     if topic == "memory":
         return row | {"times": {"memory": {"most": max(one["added_mb"] for one in worker.answers)}}}
+    return row | {"times": clocks_of(topic, worker)}
+
+
+def batches_of(topic: str, group: str, worker: Worker) -> list[Row]:
+    """The row of its batches, per input; none where it made none."""
+    sizes = [one["batch"] for one in worker.answers if "batch" in one]
+    if topic != "encode" or worker.failed or not sizes:
+        return []
+    title = f"{worker.title}, of {max(sizes)} at a time"
+    return [row_of(topic, group, worker) | {"title": title, "times": clocks_of("in batches", worker)}]
+
+
+def clocks_of(what: str, worker: Worker) -> dict[str, dict[str, float]]:
+    """Seconds of what all answers but the first tell; of the wall alone on a GPU, which the processor waits for."""
     answers = worker.answers[1:] or worker.answers
-    return row | {"times": times_of([run for answer in answers for run in answer[topic]])}
+    times = times_of([run for answer in answers for run in answer.get(what, ())])
+    return times if worker.device == "cpu" else {"wall": times["wall"]}

@@ -1,6 +1,6 @@
 """All benchmarks, a table a topic, beside what a user would install instead.
 
-    python benchmarks/run.py [TOPIC ...] [--quick] [--threads 1] [--repeats 5] [--json FILE] [--no-peers]
+    python benchmarks/run.py [TOPIC ...] [--device cpu] [--quick] [--threads 1] [--repeats 5] [--json FILE] [--no-peers]
 
 Topics: encode, decode, click-to-mask, stall, store, write, memory (of encodes), start. Those of the window run on the
 display that is there, else on a virtual one. All that is printed is written as JSON too, after each topic.
@@ -9,7 +9,8 @@ The peers (segment-anything as shipped, transformers' models, MobileSAM's own co
 environment of their own in the user's cache; one that cannot be installed is left out and named. Each model lives in a
 process of its own with random weights, since none are shipped and neither time nor memory depends on them, gets the
 same input, and takes turns with the others; ratios are of medians of the processor's time, which other programs on the
-machine hardly touch. Wall times stand beside them: on a quiet machine they say what a user waits.
+machine hardly touch. Wall times stand beside them: on a quiet machine they say what a user waits. On a GPU only those
+are told, and each encode of ours also as a share of what the hardware can multiply.
 
 What cannot be had here is left out in words. An error costs its own topics too, not the others, and the exit status.
 """
@@ -32,9 +33,14 @@ import networks
 import platformdirs
 import tables
 import windows
-from machine import load, machine, versions
+from machine import gpu, load, machine, versions
+
+from napari_medsam.errors import ModelError
 
 QUICK = "Quick: all is done once or so and nothing is warm, so the numbers only show that it runs."
+
+OPTIONS = ("device", "quick", "threads", "repeats", "prompts", "only")
+"""Those that are written beside the figures."""
 
 Measure = Callable[[argparse.Namespace], Any]
 Table = Callable[[Any, Mapping[str, tables.Topic]], tables.Topic]
@@ -110,6 +116,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of: {', '.join(TOPICS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="everything once or so, to see that it runs: no figures")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, of all that networks do (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="of encode, decode and memory (default: 1)")
     parser.add_argument("--repeats", type=int, default=5, help="encodes of each model; starts (default: 5)")
     parser.add_argument("--prompts", type=int, default=200, help="clicks for click-to-mask and write (default: 200)")
@@ -125,6 +132,10 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there is no group {options.only}; there are: {', '.join(networks.GROUPS)}")
     if min(options.repeats, options.prompts, options.threads) < 1:
         parser.error("repeats, prompts and threads are at least 1")
+    try:
+        options.gpu = gpu(options.device)
+    except ModelError as error:
+        parser.error(str(error))
     return options
 
 
@@ -138,11 +149,13 @@ def file_for(options: argparse.Namespace) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = arguments_of(arguments)
-    file, here = file_for(options), machine()
+    file, here = file_for(options), machine() | options.gpu
     told: dict[str, Any] = {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": here, "versions": versions()}
-    told["options"] = {name: getattr(options, name) for name in ("quick", "threads", "repeats", "prompts", "only")}
+    told["options"] = {name: getattr(options, name) for name in OPTIONS}
     told["topics"] = {}
     print(f"{here['processor']}, {here['cores']} cores, {here['memory_gb']} GB of memory, load {load()[0]}")
+    if options.gpu:
+        print(f"{here['gpu']}, {here['gpu_memory_gb']} GB")
     print(", ".join(f"{name} {one}" for name, one in told["versions"].items()), flush=True)
     if options.quick:
         print(QUICK)

@@ -126,7 +126,8 @@ def notes(found: Mapping[str, Any]) -> list[str]:
 
 def clicks(options: argparse.Namespace) -> dict[str, Any]:
     """Real clicks on a real canvas."""
-    return in_a_window("click_to_mask.py", "--prompts", str(12 if options.quick else options.prompts))
+    prompts = str(12 if options.quick else options.prompts)
+    return in_a_window("click_to_mask.py", "--prompts", prompts, "--device", options.device)
 
 
 def click_table(found: Mapping[str, Any], earlier: Mapping[str, Topic]) -> Topic:
@@ -168,7 +169,8 @@ def named(values: Mapping[str, float]) -> dict[str, float]:
 
 def stalls(options: argparse.Namespace) -> dict[str, Any]:
     """A ticking timer while models work."""
-    return in_a_window("event_loop.py", *(["--prompts", "5", "--only", *QUICK] if options.quick else []))
+    few = ["--prompts", "5", "--only", *QUICK] if options.quick else []
+    return in_a_window("event_loop.py", "--device", options.device, *few)
 
 
 def stall_table(found: Mapping[str, Any], earlier: Mapping[str, Topic]) -> Topic:

@@ -208,7 +208,9 @@ def far_device(traffic: Traffic | None = None) -> Iterator[Traffic]:
             "memory_reserved": 0,
             "memory_allocated": 0,
             "max_memory_allocated": GIB,
+            "max_memory_reserved": GIB,
             "reset_peak_memory_stats": None,
+            "synchronize": None,
             "empty_cache": None,
             "_lazy_init": None,
         }.items():

@@ -20,6 +20,7 @@ import peers  # noqa: E402
 import run  # noqa: E402
 import tables  # noqa: E402
 import windows  # noqa: E402
+import worker as one_worker  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,54 @@ def test_ratios_are_of_the_processors_median_to_each_peer() -> None:
     assert rows[0]["times"]["wall"] == {"least": 40.0, "median": 40.0, "n": 3}
     memory = networks.rows_of("memory", "SAM", [workers[0], worker("ours:sam-vit-b:float32", 4.0, 500.0)])
     assert memory[1]["ratios"] == {"what segment-anything adds": {"memory": 0.25}}
+
+
+def test_on_a_gpu_the_wall_counts_and_batches_and_the_share_of_the_limit_are_told() -> None:
+    stock = worker("segment-anything", 10.0, 2000.0)
+    stock.ready["flops"] = 1e12
+    ours = worker("ours:sam-vit-b:bfloat16", 1.0, 500.0)
+    for one in ours.answers:
+        one |= {"flops_per_s": 4e12, "batch": 8, "in batches": [[0.5, 0.1]]}
+    stock.device = ours.device = "cuda"
+    _, alone, together = rows = networks.rows_of("encode", "SAM", [stock, ours])
+    assert [list(row["times"]) for row in rows] == [["wall"]] * 3
+    assert alone["ratios"] == {"faster than segment-anything": {"wall": 10.0}, networks.LIMIT: {"wall": 0.125}}
+    assert together["title"] == "ours, bfloat16, of 8 at a time"
+    assert together["ratios"] == {"faster than segment-anything": {"wall": 40.0}, networks.LIMIT: {"wall": 0.5}}
+    assert len(networks.rows_of("decode", "SAM", [stock, ours])) == 2
+    group = next(iter(networks.GROUPS))
+    assert set(networks.kinds_on("cuda", group)) - set(networks.kinds_on("cpu", group)) == {"ours:sam-vit-b:float16"}
+
+
+def test_a_worker_answers_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("segment_anything")
+    from segment_anything.modeling import ImageEncoderViT
+    from tests.far import far_device
+
+    from napari_medsam.models import cost
+    from napari_medsam.models.sam_encoder import EncoderConfig
+    from napari_medsam.models.sam_network import sam_heads
+
+    narrow = EncoderConfig(width=24, depth=2, heads=2, global_blocks=(1,), size=256)
+    monkeypatch.setattr(cost, "shape_of", lambda row: narrow)
+    with far_device():
+        ours = one_worker.ours("sam-vit-b", "bfloat16", "cuda")
+        told = one_worker.once(ours, "cuda", 0.0)
+        assert told["batch"] > 1
+        assert set(told) == {"encode", "added_mb", "decode", "batch", "in batches"}
+        assert one_worker.chosen("cuda") == "bfloat16"
+        encoder = ImageEncoderViT(img_size=256, embed_dim=24, depth=2, num_heads=2, use_rel_pos=True, window_size=14)
+        stock = one_worker.as_sam(encoder, *sam_heads(256, 16), 256, "cuda")
+        assert set(one_worker.once(stock, "cuda", 0.0)) == {"encode", "added_mb", "decode"}
+    blocks, patches, neck = 2 * 24 * (3 * 24 + 24 + 8 * 24), 3 * 16**2 * 24, 256 * (24 + 9 * 256)
+    least = 2 * 16**2 * (blocks + patches + neck)  # two of each token and weight; then there are pairs and padding
+    assert least < stock.flops < 1.2 * least
+
+
+def test_a_gpu_that_is_not_here_is_refused(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        run.arguments_of(["encode", "--device", "cuda:7"])
+    assert "There is no device 'cuda:7' here" in capsys.readouterr().err
 
 
 def test_where_the_peer_is_missing_there_is_no_ratio() -> None:

@@ -47,6 +47,21 @@ def test_a_small_network_is_measured() -> None:
     assert found.memory_mb >= 0
 
 
+def test_on_a_gpu_its_memory_counts() -> None:
+    pytest.importorskip("torch")
+    from tests.far import GIB, far_device
+
+    from napari_medsam.models import sam
+    from napari_medsam.models.sam_encoder import EncoderConfig
+
+    tiny = EncoderConfig(width=24, depth=2, heads=3, global_blocks=(1,), size=64, window=2, patch=16)
+    with far_device():
+        found = cost.of_network("medsam", sam.network, tiny, Compute())
+    assert found.where == "cuda:0, bfloat16"
+    assert found.free_mb == 8 * GIB / 1e6
+    assert Cost("medsam", 1.0, 0.1, 9000, "random weights", free_mb=8590).verdict(64_000) == Verdict.TOO_LARGE
+
+
 def test_each_usual_model_can_be_measured_without_its_weights() -> None:
     pytest.importorskip("torch")
     sides = {row.name: cost.side_of(cost.shape_of(row)) for row in map(registry.row, USUAL) if not row.built_in}

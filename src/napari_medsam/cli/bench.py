@@ -108,7 +108,7 @@ def measured(row: Row, options: argparse.Namespace) -> Cost:
     compute = Compute(options.device, options.precision)
     where = Places.from_environment(option=Path(options.weights) if options.weights else None)
     if row.built_in or places.find(row, where) is not None:
-        return cost.of_model(row, Loader(where, compute))
+        return cost.of_model(row, Loader(where, compute), compute)
     return cost.of_random(row, compute)
 
 

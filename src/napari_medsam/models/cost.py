@@ -71,11 +71,13 @@ class Cost:
     encode_s, decode_s : float
         Seconds.
     memory_mb : float
-        What building and running it added to a process that has its libraries.
+        What building and running it added, on a GPU to what is taken there, else to a process that has its libraries.
     how : str
         "own weights", "random weights", or "estimated".
     where : str
         Device and precision; empty where nothing is computed in torch.
+    free_mb : float
+        Memory that was free on the GPU whose memory is meant; 0 for that of the computer.
     """
 
     name: str
@@ -84,10 +86,11 @@ class Cost:
     memory_mb: float
     how: str
     where: str = ""
+    free_mb: float = 0.0
 
     def verdict(self, free_mb: float) -> Verdict:
-        """The verdict where so much memory is free."""
-        if self.memory_mb > free_mb:
+        """The verdict where so much memory of the computer is free."""
+        if self.memory_mb > (self.free_mb or free_mb):
             return Verdict.TOO_LARGE
         for limits, verdict in ((COMFORTABLE, Verdict.COMFORTABLE), (USABLE, Verdict.USABLE)):
             if self.encode_s <= limits[0] and self.decode_s <= limits[1]:
@@ -98,18 +101,21 @@ class Cost:
 def estimated(row: Row, known: Cost, of: Row) -> Cost:
     """The cost of a row by that of another, and by how the two compared where both were measured."""
     factor = row.speed / of.speed
-    return Cost(row.name, known.encode_s * factor, known.decode_s, float(row.memory_mb), "estimated", known.where)
+    return Cost(
+        row.name, known.encode_s * factor, known.decode_s, float(row.memory_mb), "estimated", known.where, known.free_mb
+    )
 
 
-def of_model(row: Row, load: Callable[[str], Any]) -> Cost:
+def of_model(row: Row, load: Callable[[str], Any], compute: Compute) -> Cost:
     """The cost of a model whose weights are here, on a plane of noise with a box."""
-    before = _peak_mb()
+    memory = _memory_of(Compute("cpu") if row.built_in else compute)
     model = load(row.name)
     plane = np.random.default_rng(0).integers(0, 255, (PLANE, PLANE), dtype=np.uint8)
     prompts = Prompts(Box(120, 90, 330, 320))
     encode_s, embedding = timed(lambda: model.encode(plane))
     decode_s, _ = timed(lambda: model.decode(embedding, prompts))
-    return Cost(row.name, encode_s, decode_s, _peak_mb() - before, "built in" if row.built_in else "own weights")
+    how = "built in" if row.built_in else "own weights"
+    return Cost(row.name, encode_s, decode_s, memory.added_mb, how, free_mb=memory.free_mb)
 
 
 def of_random(row: Row, compute: Compute) -> Cost:
@@ -153,7 +159,7 @@ def of_network(name: str, make: Callable[[Any, Compute], Any], config: Any, comp
     from napari_medsam.models.threads import THREADS
 
     THREADS.settle()
-    before = _peak_mb()
+    memory = _memory_of(compute)
     network = make(config, compute)
     size = side_of(config)
     image = np.random.default_rng(0).random((3, size, size), dtype=np.float32)
@@ -163,7 +169,7 @@ def of_network(name: str, make: Callable[[Any, Compute], Any], config: Any, comp
     decode_s, _ = timed(lambda: network.answer(features, prompts))
     precision = getattr(getattr(network, "encoder", None), "reduced", network.precision)
     where = f"{network.device}, {str(precision).removeprefix('torch.')}"
-    return Cost(name, encode_s, decode_s, _peak_mb() - before, "random weights", where)
+    return Cost(name, encode_s, decode_s, memory.added_mb, "random weights", where, memory.free_mb)
 
 
 def timed(act: Callable[[], Any]) -> tuple[float, Any]:
@@ -183,6 +189,37 @@ def _shape_of(row: Row) -> str:
     if row.backend.startswith("napari_medsam.models.medsam2:"):
         return SHAPES["medsam2"]
     return SHAPES.get(row.name, SHAPES.get(row.layout, ""))
+
+
+class _Memory:
+    """The peak of memory from now on: of this process, or on a GPU."""
+
+    def __init__(self, gpu: Any = None) -> None:
+        self._gpu = gpu
+        self.free_mb = 0.0 if gpu is None else self._cuda.mem_get_info(gpu)[0] / 1e6
+        self._before = self._peak_mb()
+
+    @property
+    def added_mb(self) -> float:
+        """How much was added at most."""
+        return self._peak_mb() - self._before
+
+    @property
+    def _cuda(self) -> Any:
+        import torch
+
+        return torch.cuda
+
+    def _peak_mb(self) -> float:
+        return _peak_mb() if self._gpu is None else float(self._cuda.max_memory_allocated(self._gpu) / 1e6)
+
+
+def _memory_of(compute: Compute) -> _Memory:
+    """Where what is asked for takes memory: torch is not imported for what is asked of the CPU by name."""
+    from napari_medsam.models.compute import device_of
+
+    device = None if compute.device == "cpu" else device_of(compute)
+    return _Memory(device if device is not None and device.type == "cuda" else None)
 
 
 def _peak_mb() -> float:
