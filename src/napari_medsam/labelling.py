@@ -1,7 +1,7 @@
 """Labels without prompts: slices of a CT through a model that names all that it knows.
 
 A run is a sequence of slices, so to cancel is to stop asking. A window gives each slice to the engine as an errand that
-calls `label_plane`; a script goes through `label_planes`.
+calls `label_plane`; a script calls it for one slice after the other.
 """
 
 from __future__ import annotations
@@ -164,29 +164,18 @@ def axial_planes(image: Image, slices: Iterable[int] | None = None) -> list[Plan
     return planes
 
 
-def label_planes(
-    labeller: Labeller, image: Image, planes: Iterable[Plane]
-) -> Iterator[tuple[Plane, NDArray[np.uint8]]]:
-    """Label slices one by one; stop asking to cancel.
+def label_plane(labeller: Labeller, image: Image, plane: Plane) -> NDArray[np.uint8]:
+    """Label one slice, (rows, columns): 0 is background, other values are numbered as `names_of` says.
 
-    Yields
-    ------
-    (Plane, (rows, columns) uint8 array)
-        0 is background, other values are numbered as `names_of` says.
+    May be called on any thread.
 
     Raises
     ------
     ImageError
-        A slice cannot be read.
-    ModelError
-        The model failed on a slice.
+        The slice cannot be read.
+    LabelsError, ModelError, MemoryShortError
+        The model failed on it.
     """
-    for plane in planes:
-        yield plane, label_plane(labeller, image, plane)
-
-
-def label_plane(labeller: Labeller, image: Image, plane: Plane) -> NDArray[np.uint8]:
-    """Label one slice, (rows, columns); see `label_planes`. May be called on any thread."""
     where = ", ".join(str(i) for _, i in plane.index) or "the only one"
     values = _read(image, plane, where)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from napari_medsam.labelling import (
     axial_planes,
     doubt,
     label_plane,
-    label_planes,
     names_of,
     require_automatic,
     require_labeller,
@@ -110,18 +110,16 @@ def test_names_start_at_one() -> None:
 
 
 def test_slices_get_their_labels_from_values_in_their_own_units() -> None:
-    for plane, found in label_planes(LabelFake(), image(), axial_planes(image())):
-        np.testing.assert_array_equal(found, expected(voxels()[plane.key]))
+    for plane in axial_planes(image()):
+        np.testing.assert_array_equal(label_plane(LabelFake(), image(), plane), expected(voxels()[plane.key]))
 
 
 def test_to_cancel_is_to_stop_asking() -> None:
-    labeller = LabelFake()
-    array = LazyArray(voxels())
-    asked = label_planes(labeller, image(array), axial_planes(image()))
-    assert labeller.labelled == 0
-    next(asked)
-    next(asked)
-    assert labeller.labelled == len(array.reads) == 2
+    labeller, sampled, array = LabelFake(), LazyArray(voxels()), LazyArray(voxels())
+    doubt(image(sampled))
+    api.label_image(image(array), model=labeller, cancelled=lambda: labeller.labelled == 2)
+    assert labeller.labelled == 2
+    assert len(array.reads) == len(sampled.reads) + 2
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), RuntimeError("CUDA error")])
@@ -174,23 +172,25 @@ def test_the_lane_labels_slice_by_slice() -> None:
 
 
 def test_a_volume_gets_labels_names_and_no_note() -> None:
-    labels, names, note = api.label_image(CT, model=LabelFake())
-    np.testing.assert_array_equal(labels, expected(np.asarray(CT.data)))
-    assert names == {1: "tissue", 2: "bone"}
-    assert not note
+    found = api.label_image(CT, model=LabelFake())
+    np.testing.assert_array_equal(found.labels, expected(np.asarray(CT.data)))
+    assert found.names == {1: "tissue", 2: "bone"}
+    assert (found.done, found.total, found.note, found.error) == (6, 6, "", None)
 
 
 def test_slices_that_were_not_chosen_stay_empty() -> None:
-    labels, _, _ = api.label_image(CT, model=LabelFake(), slices=[2, 4])
+    labels = api.label_image(CT, model=LabelFake(), slices=[2, 4]).labels
     np.testing.assert_array_equal(labels.any(axis=(1, 2)), [False, False, True, False, True, False])
 
 
 def test_progress_is_told_and_a_run_can_be_cancelled() -> None:
     told: list[tuple[int, int]] = []
     labeller = LabelFake()
-    labels, _, _ = api.label_image(
+    found = api.label_image(
         CT, model=labeller, progress=lambda *now: told.append(now), cancelled=lambda: len(told) == 2
     )
+    labels = found.labels
+    assert (found.done, found.total) == (2, 6)
     assert told == [(1, 6), (2, 6)]
     assert labeller.labelled == 2
     assert labels[1].any()
@@ -198,8 +198,36 @@ def test_progress_is_told_and_a_run_can_be_cancelled() -> None:
 
 
 def test_the_note_says_that_it_is_no_ct() -> None:
-    _, _, note = api.label_image(Image(np.full(SHAPE, 120, np.uint8), grid()), model=LabelFake())
-    assert "CT" in note
+    assert "CT" in api.label_image(Image(np.full(SHAPE, 120, np.uint8), grid()), model=LabelFake()).note
+
+
+class FailsOn(LabelFake):
+    """Fails on the slice of a number, counted from 1."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def label(self, values: np.ndarray) -> np.ndarray:
+        found = super().label(values)
+        if self.labelled == self.number:
+            raise ValueError("no such slice")
+        return found
+
+
+def test_what_was_found_before_a_slice_failed_stays() -> None:
+    found = api.label_image(CT, model=FailsOn(3))
+    np.testing.assert_array_equal(found.labels.any(axis=(1, 2)), [True, True, False, False, False, False])
+    assert (found.done, found.total) == (2, 6)
+    assert "failed on slice 2" in str(found.error)
+    with pytest.raises(ModelError, match="failed on slice 0"):
+        api.label_image(CT, model=FailsOn(1))
+
+
+def test_a_mistake_in_a_callback_does_not_cost_what_was_found() -> None:
+    found = api.label_image(CT, model=LabelFake(), progress=lambda done, total: print(1 // (2 - done)))
+    assert (found.done, found.labels[1].any()) == (2, True)
+    assert "'progress' failed: ZeroDivisionError" in str(found.error)
 
 
 def test_models_for_prompts_and_models_without_do_not_stand_in_for_each_other() -> None:
@@ -266,6 +294,48 @@ def test_the_command_refuses_in_words(ct: Path, tmp_path: Path, words: list[str]
     assert status in (1, 2)
     assert "napari-medsam" in capsys.readouterr().err
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_the_command_writes_what_was_found_before_a_slice_failed(
+    ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(api, "load_model", lambda *words, **options: FailsOn(4))
+    out = tmp_path / "out.nii.gz"
+    assert main(["label", str(ct), "-o", str(out)]) == 1
+    assert np.asarray(nib.load(out).dataobj).any(axis=(0, 1)).tolist() == [True] * 3 + [False] * 3
+    assert "3 of 6 slices are labelled and written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("presses", "done"), [(1, 2), (2, 1)], ids=["after the slice", "at once"])
+def test_ctrl_c_ends_the_command_and_what_was_found_is_written(
+    presses: int, done: int, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    class Interrupted(LabelFake):
+        def label(self, values: np.ndarray) -> np.ndarray:
+            for _ in range(presses if self.labelled == 1 else 0):
+                signal.raise_signal(signal.SIGINT)
+            return super().label(values)
+
+    monkeypatch.setattr(api, "load_model", lambda *words, **options: Interrupted())
+    out = tmp_path / "out.nii.gz"
+    assert main(["label", str(ct), "-o", str(out)]) == 1
+    assert np.asarray(nib.load(out).dataobj).any(axis=(0, 1)).tolist() == [True] * done + [False] * (6 - done)
+    assert f"{done} of 6 slices are labelled and written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("with_fake")
+@pytest.mark.parametrize("command", ["label", "segment"])
+def test_a_folder_that_is_not_there_is_told_before_the_work(
+    command: str, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def works(*words: Any, **options: Any) -> None:
+        raise AssertionError("it began")
+
+    monkeypatch.setattr(api, "label_image", works)
+    monkeypatch.setattr(api, "segment_image", works)
+    boxes = ["--box", "1,2,2,9,9"] if command == "segment" else []
+    assert main([command, str(ct), "-o", str(tmp_path / "none" / "out.nii.gz"), *boxes]) == 1
+    assert "make the folder" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("with_fake")

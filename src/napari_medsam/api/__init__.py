@@ -9,9 +9,9 @@ all of this, the command line and the plugin share.
 """
 
 from napari_medsam.api.following import FoundSlice, Propagated, propagate_image
+from napari_medsam.api.labelling import LabelledImage, label_image
 from napari_medsam.api.preparing import Prepared, prepare_image, user_store
 from napari_medsam.api.segmenting import (
-    label_image,
     load_model,
     make_prompts,
     make_window,
@@ -24,6 +24,7 @@ from napari_medsam.models.resident import set_budget as set_device_budget
 
 __all__ = [
     "FoundSlice",
+    "LabelledImage",
     "Prepared",
     "Propagated",
     "Task",

@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_medsam.api.callbacks import call_back
 from napari_medsam.api.segmenting import loaded_model, model_name
 from napari_medsam.api.tasks import Task
 from napari_medsam.embeddings import EmbeddingStore
-from napari_medsam.errors import InputError, MedsamError, PromptError
+from napari_medsam.errors import MedsamError, PromptError
 from napari_medsam.image import Image
 from napari_medsam.intensity import Window
 from napari_medsam.labels import ArrayLabels, grown_dtype
@@ -31,8 +32,6 @@ from napari_medsam.propagation.walk import walk
 from napari_medsam.propagation.ways import default_way
 from napari_medsam.session import Session
 from napari_medsam.shapes import CleanUp
-
-Value = TypeVar("Value")
 
 RULES, PROMPTING = StopRules(), Prompting()
 
@@ -272,27 +271,19 @@ def _walk(
     """Walk the plan into the growth; the error that broke it off, None when it came to its end or was cancelled."""
     results, total = walk(growth.plan, model, store), steps_of(growth.plan)
     try:
-        while not _call_back("cancelled", cancelled):
+        while not call_back("cancelled", cancelled):
             result = next(results, None)
             if result is None:
                 growth.finish()
                 return None
             growth.add(result)
-            _call_back("progress", partial(progress, growth.steps, total))
+            call_back("progress", partial(progress, growth.steps, total))
     except MedsamError as error:
         return error
     except KeyboardInterrupt:
         if not cancelled():
             raise
     return None
-
-
-def _call_back(name: str, act: Callable[[], Value]) -> Value:
-    """Call what the caller has given; InputError where it fails, so that a mistake in it does not cost the run."""
-    try:
-        return act()
-    except Exception as error:
-        raise InputError(f"The callback {name!r} failed: {type(error).__name__}: {error}. Mend it.") from error
 
 
 def _written(

@@ -1,9 +1,8 @@
-"""Masks from prompts, slice by slice, and labels without prompts; from arrays or images."""
+"""Masks from prompts, slice by slice; from arrays or images."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
 from napari_medsam.inference import run
 from napari_medsam.intensity import Window
-from napari_medsam.labelling import axial_planes, doubt, label_planes, names_of, require_automatic, require_labeller
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
@@ -194,56 +192,6 @@ def segment_image(
     segmenter, known = segmenter_of(model), store or EmbeddingStore()
     results = [_do(session, task, segmenter, known) for task in tasks]
     return labels.data, session.names, results
-
-
-def label_image(
-    image: Image,
-    *,
-    model: str | Model = "samed-b",
-    slices: Iterable[int] | None = None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[NDArray[Any], dict[int, str], str]:
-    """Label all that a model knows on the axial slices of a CT, without prompts.
-
-    Parameters
-    ----------
-    image : Image
-        In Hounsfield units.
-    model : str or model
-        One that labels by itself.
-    slices : iterable of int, optional
-        Numbers of the slices to label; all when left out.
-    progress : callable
-        Gets the numbers of slices done and to do, after each.
-    cancelled : callable
-        Asked before each slice; the rest is left empty once it says True.
-
-    Returns
-    -------
-    labels : int array of the image's grid shape
-    names : dict of int to str
-        Name of each value that the model writes, whether found or not.
-    note : str
-        What to know about the answer, for example that the image does not look like CT; often empty.
-
-    Raises
-    ------
-    ImageError, GeometryError, UnsupportedError, ModelError
-        What was passed in cannot be used; the message says why and what to do.
-    """
-    planes = axial_planes(image, slices)
-    if isinstance(model, str):
-        require_automatic(model)
-    note = doubt(image)
-    labeller = require_labeller(load_model(model) if isinstance(model, str) else model)
-    labels = ArrayLabels.empty(image.grid.shape).data
-    wanted = itertools.takewhile(lambda plane: not cancelled(), planes)
-    for done, (plane, found) in enumerate(label_planes(labeller, image, wanted), start=1):
-        labels[plane.key] = found
-        progress(done, len(planes))
-    # only a model that ran short of memory has something to say
-    return labels, names_of(labeller), f"{note} {getattr(labeller, 'note', '')}".strip()
 
 
 def _do(session: Session, task: Task, segmenter: Segmenter, store: EmbeddingStore) -> tuple[Accepted, Prediction]:

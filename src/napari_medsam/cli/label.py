@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_medsam import api
 from napari_medsam.cli.model_options import add_model_options, model_of
-from napari_medsam.cli.segment import refuse_source
+from napari_medsam.cli.running import Interrupt, Progress
+from napari_medsam.cli.segment import refuse_output
 from napari_medsam.io import read_image, write_labels
 from napari_medsam.labelling import require_automatic
 
@@ -20,21 +22,40 @@ MOST = 100_000
 
 
 def label(options: argparse.Namespace) -> int:
-    """`napari-medsam label`: name the organs on the axial slices of a CT, without prompts."""
+    """`napari-medsam label`: name the organs on the axial slices of a CT, without prompts.
+
+    Ctrl-C ends the run after the slice in hand, a second one at once; what is done is written.
+    """
     image = read_image(options.image, series=options.series)
-    refuse_source(options.image, options.output)
+    refuse_output(options.image, options.output)
     if options.model:
         require_automatic(options.model)
     model = model_of(options, "" if options.checkpoint else DEFAULT)
-    labels, names, note = api.label_image(image, model=model, slices=options.slices, progress=_tell)
-    written = write_labels(options.output, labels, grid=image.grid, source=image.source, names=names)
-    counts = np.bincount(labels.ravel(), minlength=len(names) + 1)
-    for value, name in names.items():
+    progress = Progress()
+    with Interrupt.caught() as interrupt:
+        found = api.label_image(
+            image, model=model, slices=options.slices, progress=progress, cancelled=interrupt.cancelled
+        )
+    progress.end()
+    if not found.done:
+        print("napari-medsam: Stopped before a slice was labelled. Nothing was written.", file=sys.stderr)
+        return 1
+    written = write_labels(options.output, found.labels, grid=image.grid, source=image.source, names=found.names)
+    return _tell(found, written)
+
+
+def _tell(found: api.LabelledImage, written: Path) -> int:
+    """Say what was found and how far it came; the exit status."""
+    counts = np.bincount(found.labels.ravel(), minlength=len(found.names) + 1)
+    for value, name in found.names.items():
         print(f"{value:4d}  {name:24s} {counts[value]} voxels")
-    if note:
-        print(f"note: {note}")
+    if found.note:
+        print(f"note: {found.note}")
     print(f"written: {written}")
-    return 0
+    if found.done < found.total:
+        why = found.error or "Stopped."
+        print(f"napari-medsam: {why} {found.done} of {found.total} slices are labelled and written.", file=sys.stderr)
+    return 0 if found.done == found.total else 1
 
 
 def add_parser(commands: Any) -> None:
@@ -62,8 +83,3 @@ def _slices(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{part} ends before it begins, or is more than {MOST} slices")
         numbers += found
     return numbers
-
-
-def _tell(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\rslice {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,9 @@ import numpy as np
 from napari_medsam import api
 from napari_medsam.cli.following_prompts import DEPTH, TIME, add_prompts, range_of, settings_of, stack_of, tasks_of
 from napari_medsam.cli.model_options import add_model_options, model_of
-from napari_medsam.cli.segment import refuse_over, window_of
-from napari_medsam.errors import GeometryError, MedsamError, PromptError, WriteError
+from napari_medsam.cli.running import Interrupt, Progress
+from napari_medsam.cli.segment import refuse_over, require_folder, window_of
+from napari_medsam.errors import GeometryError, MedsamError, PromptError
 from napari_medsam.image import Image
 from napari_medsam.io import SavedLabels, label_path, read_image, read_labels, write_labels
 from napari_medsam.io.atomic import replacing
@@ -42,8 +39,6 @@ CLEAN_UPS = {
 }
 RULE_NAMES = {field.name: field.type for field in fields(StopRules)}
 
-SLICE_IN_HAND = "stopping after this slice; Ctrl-C again to stop at once"
-
 
 def propagate(options: argparse.Namespace) -> int:
     """`napari-medsam propagate`: follow objects from a few slices through a volume, or through time.
@@ -57,8 +52,8 @@ def propagate(options: argparse.Namespace) -> int:
     model = model_of(options, settings.get("model", ""))
     tasks = tasks_of(image, options, settings, model.spec)
     stack = stack_of(image, options, tasks[0].plane if tasks else None)
-    progress = _Progress()
-    with _Interrupt.caught() as interrupt:
+    progress = Progress()
+    with Interrupt.caught() as interrupt:
         done = api.propagate_image(
             image,
             tasks,
@@ -154,8 +149,7 @@ def _refuse_outputs(options: argparse.Namespace) -> None:
     out = label_path(options.output)
     written = {"--output": out} | ({"--report": Path(options.report)} if options.report else {})
     for option, path in written.items():
-        if not path.absolute().parent.is_dir():
-            raise WriteError(f"{path} cannot be written: make the folder {path.absolute().parent} first.")
+        require_folder(path)
         refuse_over(path, options.image, "the image itself", option)
         refuse_over(path, options.labels or "", "what --labels reads", option)
         refuse_over(path, options.boxes or "", "what --boxes reads", option)
@@ -259,57 +253,3 @@ def _number(text: str, name: str, *, whole: bool = False) -> float:
         return int(text) if whole else float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"a number for {name}, not {text!r}") from error
-
-
-class _Interrupt:
-    """What Ctrl-C does: first it ends the run after the slice in hand, then at once. What was found is written then.
-
-    While that is written it has to be pressed twice more, in all three times, to end the program as ever.
-    """
-
-    def __init__(self) -> None:
-        self._pressed = 0
-        self._left = False
-
-    def __call__(self, *signalled: object) -> None:
-        self._pressed += 1
-        if self._pressed > 2 or (self._pressed == 2 and not self._left):
-            raise KeyboardInterrupt
-        line = "\n" if sys.stderr.isatty() else ""  # the one of the progress
-        said = "writing what was found; Ctrl-C again to lose it" if self._left else SLICE_IN_HAND
-        print(f"{line}napari-medsam: {said}", file=sys.stderr, flush=True)
-
-    def cancelled(self) -> bool:
-        """Whether the run is to end; once that was said, no slice is in hand any more."""
-        self._left = self._pressed > 0
-        return self._left
-
-    @classmethod
-    @contextmanager
-    def caught(cls) -> Iterator[_Interrupt]:
-        """Catch Ctrl-C while the block runs."""
-        mine = cls()
-        before = signal.signal(signal.SIGINT, mine)
-        try:
-            yield mine
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-class _Progress:
-    """How many masks are done and how long it will still take: one line that changes, on a terminal only."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._open = False
-
-    def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            left = (time.monotonic() - self._began) / max(done, 1) * (total - done)
-            print(f"\r{done} of {total}, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
-            self._open = True
-
-    def end(self) -> None:
-        """Go to the next line, if this one was begun."""
-        if self._open:
-            print(file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_medsam import api
 from napari_medsam.cli.model_options import add_model_options, model_of
-from napari_medsam.errors import PromptError
+from napari_medsam.errors import PromptError, WriteError
 from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, Window
@@ -26,7 +26,7 @@ FILE_KEYS = ("objects", "window", "model")
 def segment(options: argparse.Namespace) -> int:
     """`napari-medsam segment`: one image, its prompts, one label file."""
     image = read_image(options.image, series=options.series)
-    refuse_source(options.image, options.output)
+    refuse_output(options.image, options.output)
     tasks = [task_of_numbers(numbers, image.grid.ndim, options.view) for numbers in options.box]
     settings: Mapping[str, Any] = {}
     if options.boxes is not None:
@@ -157,9 +157,18 @@ def _whole(given: Any, what: str) -> int:
     return int(given)
 
 
-def refuse_source(image: str, output: str) -> None:
-    """Raise PromptError when the labels would be written over the image."""
-    refuse_over(label_path(output), image, "the image itself")
+def refuse_output(image: str, output: str) -> None:
+    """Raise PromptError when the labels would be written over the image, and WriteError when they cannot be."""
+    path = label_path(output)
+    require_folder(path)
+    refuse_over(path, image, "the image itself")
+
+
+def require_folder(written: Path) -> None:
+    """Raise WriteError when the folder of a file that is to be written is not there: before the work, not after it."""
+    folder = written.absolute().parent
+    if not folder.is_dir():
+        raise WriteError(f"{written} cannot be written: make the folder {folder} first.")
 
 
 def refuse_over(written: Path, read: str, what: str, option: str = "--output") -> None:
