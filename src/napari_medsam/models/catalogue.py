@@ -1,6 +1,6 @@
 """The rows: every model that can be chosen. Sizes and digests are the publishers'; memory and speed were measured.
 
-Memory and speed are of one encode in float32 on a CPU (see docs/models.md for the machine and date); speed is the
+Memory and speed are of one encode in float32 on a CPU (see docs/golden.md for the machine and date); speed is the
 time as a part of SAM ViT-B's.
 """
 
@@ -72,18 +72,18 @@ def _sam(size: str, title: str, file: WeightFile, repository: str, memory_mb: in
 SAM = (
     _sam("b", "SAM ViT-B", WeightFile(
         "sam_vit_b_01ec64.pth", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        f"{META}/sam_vit_b_01ec64.pth"), "sam-vit-base", 765, 1.0),
+        f"{META}/sam_vit_b_01ec64.pth"), "sam-vit-base", 815, 1.0),
     _sam("l", "SAM ViT-L", WeightFile(
         "sam_vit_l_0b3195.pth", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        f"{META}/sam_vit_l_0b3195.pth"), "sam-vit-large", 1787, 2.9),
+        f"{META}/sam_vit_l_0b3195.pth"), "sam-vit-large", 1762, 2.4),
     _sam("h", "SAM ViT-H", WeightFile(
         "sam_vit_h_4b8939.pth", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        f"{META}/sam_vit_h_4b8939.pth"), "sam-vit-huge", 3110, 5.2),
+        f"{META}/sam_vit_h_4b8939.pth"), "sam-vit-huge", 3137, 4.3),
     Row(
         "mobile-sam", "MobileSAM", f"{MODELS}.mobile_sam:make", "SAM",
         f"SAM with a small encoder, quick on a CPU. {NO_PATIENTS}",
         prompts=ALL_OF_SAM, stand_ins=STROKE_AS_POINTS, layout="mobile-sam", input_size=1024,
-        memory_mb=375, speed=0.11,
+        memory_mb=327, speed=0.07,
         source="https://github.com/ChaoningZhang/MobileSAM",
         files=(WeightFile(
             "mobile_sam.pt", 40728226, "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
@@ -96,7 +96,7 @@ MEDSAM = (
         "medsam", "MedSAM", f"{MODELS}.medsam:make", "MedSAM",
         "SAM ViT-B trained on more than a million medical images with boxes.",
         prompts=BOX_ONLY, stand_ins=POINT_AS_BOX, layout="sam-vit-b", input_size=1024,
-        memory_mb=765, speed=1.0,
+        memory_mb=815, speed=1.0,
         source="https://github.com/bowang-lab/MedSAM",
         files=(
             hub("flaviagiammarino/medsam-vit-base", "pytorch_model.bin", "medsam-vit-base.bin", 375 * MB),
@@ -108,7 +108,7 @@ MEDSAM = (
         "medsam-first", "MedSAM (first release, 2023)", f"{MODELS}.medsam:make", "MedSAM",
         "The authors' first weights of May 2023. The later ones are called MedSAM.",
         prompts=BOX_ONLY, stand_ins=POINT_AS_BOX, layout="sam-vit-b", input_size=1024,
-        memory_mb=765, speed=1.0,
+        memory_mb=815, speed=1.0,
         source="https://huggingface.co/wanglab/medsam-vit-base",
         files=(hub("wanglab/medsam-vit-base", "pytorch_model.bin", "medsam-vit-base-2023-05.bin", 375 * MB),),
     ),
@@ -116,7 +116,7 @@ MEDSAM = (
         "litemedsam", "LiteMedSAM", f"{MODELS}.litemedsam:make", "MedSAM",
         "MedSAM with a small encoder at 256 pixels: quick on a CPU, coarser outlines.",
         prompts=BOX_ONLY, stand_ins=POINT_AS_BOX, layout="litemedsam", input_size=256,
-        memory_mb=411, speed=0.11,
+        memory_mb=308, speed=0.07,
         source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
         files=(drive("lite_medsam.pth", "file/d/18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z", 39_300_000),),
     ),
@@ -124,7 +124,7 @@ MEDSAM = (
         "litemedsam-scribble", "LiteMedSAM-Scribble", f"{MODELS}.litemedsam:make_scribble", "MedSAM",
         "LiteMedSAM for strokes: draw along the object.",
         prompts=frozenset({STROKE, MASK}), layout="litemedsam", input_size=256,
-        memory_mb=411, speed=0.11,
+        memory_mb=308, speed=0.07,
         source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAMScribble",
         files=(drive("medsam_lite_scribble.pth", "drive/folders/13_7JunloWvXgXaa_kfJrg7sZCLVE33TK", 39_300_000),),
     ),
@@ -135,7 +135,7 @@ MED2D = (
         "sam-med2d", "SAM-Med2D", f"{MODELS}.sammed2d:make", "SAM-Med2D",
         "SAM ViT-B at 256 pixels with adapters, trained on 4.6 million medical images with boxes and points.",
         prompts=ALL_OF_SAM, stand_ins=STROKE_AS_POINTS, layout="sam-med2d", input_size=256,
-        memory_mb=1280, speed=0.14,
+        memory_mb=1280, speed=0.13,
         source="https://github.com/OpenGVLab/SAM-Med2D",
         files=(
             hub("schengal1/SAM-Med2D_model", "sam-med2d_b.pth", size=2560 * MB),
@@ -146,7 +146,7 @@ MED2D = (
         "ft-sam", "FT-SAM", f"{MODELS}.sammed2d:make_ft", "SAM-Med2D",
         "SAM ViT-B at 256 pixels, its decoder trained on SAM-Med2D's images, without adapters.",
         prompts=ALL_OF_SAM, stand_ins=STROKE_AS_POINTS, layout="ft-sam", input_size=256,
-        memory_mb=443, speed=0.07,
+        memory_mb=440, speed=0.06,
         source="https://github.com/OpenGVLab/SAM-Med2D",
         files=(drive("ft-sam_b.pth", "file/d/1J4qQt9MZZYdv1eoxMTJ4FL8Fz65iUFM8", 0),),
     ),
@@ -154,7 +154,7 @@ MED2D = (
         "samus", "SAMUS (ultrasound)", f"{MODELS}.samus:make", "SAMUS",
         "For ultrasound: trained on 30,000 images with one click each.",
         prompts=POINT_ONLY, stand_ins=BOX_AS_POINT, layout="samus", input_size=256,
-        memory_mb=751, speed=0.26,
+        memory_mb=742, speed=0.27,
         source="https://github.com/xianlin7/SAMUS", licence="MIT",
         files=(drive("samus.pth", "file/d/1nQjMAvbPeolNpCxQyU_HTiOiB5704pkH", 533_400_000),),
     ),
@@ -169,7 +169,7 @@ def _adapter(name: str, target: str, file: str) -> Row:
         f"msa-{name}", f"Medical-SAM-Adapter: {target}", f"{MODELS}.msa:make", "Medical-SAM-Adapter",
         f"An adapter on SAM ViT-B for {target}, one click. {CLICKS}", prompts=POINT_ONLY, stand_ins=BOX_AS_POINT,
         layout="msa-adapters", files=(hub(ZOO, file, size=42_700_000),), base="sam-vit-b", input_size=1024,
-        memory_mb=884, speed=1,
+        memory_mb=882, speed=1.2,
         source=f"https://huggingface.co/{ZOO}",
     )  # fmt: skip
 
@@ -184,13 +184,13 @@ MSA = (
         "msa-own-adapters", "Medical-SAM-Adapter: other adapters", f"{MODELS}.msa:make", "Medical-SAM-Adapter",
         f"Any other adapter file on SAM ViT-B: choose the file. {CLICKS}", prompts=POINT_ONLY,
         stand_ins=BOX_AS_POINT, layout="msa-adapters", base="sam-vit-b", input_size=1024,
-        memory_mb=884, speed=1,
+        memory_mb=882, speed=1.2,
         licence="that of the chosen file", source=f"https://huggingface.co/{ZOO}",
     ),
     Row(
         "msa", "Medical-SAM-Adapter: own training", f"{MODELS}.msa:make", "Medical-SAM-Adapter",
         f"A whole training file of Medical-SAM-Adapter: choose the file. {CLICKS}", prompts=POINT_ONLY,
-        stand_ins=BOX_AS_POINT, layout="msa", input_size=1024, memory_mb=884, speed=1,
+        stand_ins=BOX_AS_POINT, layout="msa", input_size=1024, memory_mb=882, speed=1.2,
         licence="that of the chosen file",
         source="https://github.com/SuperMedIntel/Medical-SAM-Adapter",
     ),
@@ -213,24 +213,24 @@ def _samed(name: str, title: str, base: str, file: WeightFile, about: str, memor
 LORA = (
     _samed("samed-b", "SAMed", "sam-vit-b",
            drive("epoch_159.pth", "file/d/1P0Bm-05l-rfeghbrT1B62v5eN-3A-uOr", 19_700_000),
-           "LoRA on SAM ViT-B, trained on CT with axial slices and a window of -125 to 275 HU.", 557, 0.2),
+           "LoRA on SAM ViT-B, trained on CT with axial slices and a window of -125 to 275 HU.", 556, 0.17),
     _samed("samed-s", "SAMed (small file)", "sam-vit-b",
            WeightFile("samed_s.pth", 6_600_000, page=SAMED, exact=False), "LoRA on SAM ViT-B's encoder and decoder.",
-           557, 0.2),
+           556, 0.17),
     _samed("samed-h", "SAMed ViT-H", "sam-vit-h",
            WeightFile("samed_h.pth", 21_700_000, page=SAMED, exact=False),
-           "LoRA on SAM ViT-H: more exact, and slow on a CPU.", 2839, 1.3),
+           "LoRA on SAM ViT-H: more exact, and slow on a CPU.", 2819, 1.05),
     Row(
         "sam-lora", "SAM ViT-B with a LoRA file", f"{MODELS}.sam_lora:make", "SAM",
         "A LoRA for SAM ViT-B's encoder in SAMed's order of keys: choose the file.",
         prompts=ALL_OF_SAM, stand_ins=STROKE_AS_POINTS, layout="sam-lora-b", base="sam-vit-b", input_size=1024,
-        memory_mb=765, speed=1.0,
+        memory_mb=815, speed=1.0,
         licence="that of the chosen file", source="https://github.com/MathieuNlp/Sam_LoRA",
     ),
 )  # fmt: skip
 
 
-COST_OF_SAM2 = {"tiny": (784, 0.25), "small": (860, 0.33), "base-plus": (1152, 0.58), "large": (1534, 1.5)}
+COST_OF_SAM2 = {"tiny": (836, 0.3), "small": (852, 0.37), "base-plus": (1080, 0.62), "large": (1613, 1.5)}
 """Memory and speed; on images both versions are the same network."""
 
 
@@ -273,7 +273,7 @@ def _medsam2(name: str, title: str, file: str, about: str) -> Row:
     return Row(
         name, title, f"{MODELS}.medsam2:make", "MedSAM2", f"SAM 2.1 tiny at 512 pixels, {about}",
         prompts=ALL_OF_SAM, stand_ins=STROKE_AS_POINTS, layout="sam2.1-tiny", input_size=512,
-        memory_mb=350, speed=0.06,
+        memory_mb=357, speed=0.06,
         files=(hub("wanglab/MedSAM2", file, size=156 * MB),), licence="CC-BY-SA-4.0 (share alike)",
         source="https://github.com/bowang-lab/MedSAM2",
     )  # fmt: skip
