@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,23 @@ def test_positions_agree_with_samples() -> None:
     found = np.unravel_index(int(view.look(plane).argmax()), (96, 96))
     assert abs(found[0] - row) <= 3
     assert abs(found[1] - column) <= 3
+
+
+def test_a_step_can_be_asked_of_a_gpu_as_of_the_cpu(first: Batch) -> None:
+    """Up to its loss: a GPU that is made up has no way back."""
+    torch = pytest.importorskip("torch")
+    import train
+    from tests.far import far_device
+
+    settings = tomllib.loads((HERE.parent / "training" / "config.toml").read_text()) | train.SMOKE
+
+    def loss_on(device: str) -> float:
+        run = train.Run(settings, train.Place(0, 1, device, 0))
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss, _ = train.rounds(run.network, train.Samples.of(first, device), torch.Generator().manual_seed(0))
+        assert loss.device.type == device
+        return float(loss.detach().cpu())
+
+    with far_device():
+        far = loss_on("cuda")
+    assert far == pytest.approx(loss_on("cpu"), rel=0.02)
