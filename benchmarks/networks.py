@@ -201,8 +201,8 @@ def rows_of(topic: str, group: str, workers: list[Worker]) -> list[Row]:
     return rows
 
 
-LIMIT = "the speed of one large product of matrices"
-"""The share of what the hardware could do at most: the stock network's products at that speed, over our time."""
+LIMIT = "the matmul limit (one large product)"
+"""The share of it: the time that the stock network's products would take at that speed, over ours."""
 
 
 def row_of(topic: str, group: str, worker: Worker) -> Row:
@@ -221,7 +221,7 @@ def batches_of(topic: str, group: str, worker: Worker) -> list[Row]:
     sizes = [one["batch"] for one in worker.answers if "batch" in one]
     if topic != "encode" or worker.failed or not sizes:
         return []
-    title = f"{worker.title}, of {max(sizes)} at a time"
+    title = f"{worker.title}, of {sizes[0]} at a time"
     return [row_of(topic, group, worker) | {"title": title, "times": clocks_of("in batches", worker)}]
 
 

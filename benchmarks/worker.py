@@ -55,6 +55,9 @@ BOX = (0.2, 0.3, 0.7, 0.8)
 DECODES = 5
 """After each encode: so many times is an encoded slice asked about."""
 
+ENCODES, BATCHES = 10, 3
+"""On a GPU in each turn: so many encodes of one input, and of several at once."""
+
 
 def pixels(size: int) -> np.ndarray[Any, Any]:
     """The same for all."""
@@ -141,7 +144,7 @@ def products_per_second(precision: str, device: str) -> float:
     dtype = getattr(torch, precision)
     layer = Product(torch.nn.Linear(side, side, bias=False)).to(device, dtype)
     values = torch.randn(side, side).to(device, dtype)
-    best = min(timed(lambda: layer(values), device)[0][0] for _ in range(5))
+    best = min(timed(lambda: layer(values), device)[0][0] for _ in range(20))
     return float(2 * side**3 / best)
 
 
@@ -223,7 +226,7 @@ PEERS: dict[str, Callable[[str], Model]] = {
 
 
 def peak_mb(device: str) -> float:
-    """The most memory of a device that this process has held."""
+    """The most memory of a device that this process has held; on a GPU since `mark_memory`."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 1e6
     if sys.platform == "win32":
@@ -233,12 +236,18 @@ def peak_mb(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def fill_to_the_peak(device: str) -> None:
+def mark_memory(device: str, before: float) -> float:
+    """From where what an encode adds is counted: on a GPU from now on, else from `before`, as no peak is forgotten."""
+    if not device.startswith("cuda"):
+        return before
+    torch.cuda.empty_cache()  # what others left to it, and what it would keep from them
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device) / 1e6
+
+
+def fill_to_the_peak() -> None:
     """Touch as much memory as was ever held, so that whatever is added shows: building a model leaves room behind."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    room = int(peak_mb(device) * 1e6) - psutil.Process().memory_info().rss
+    room = int(peak_mb("cpu") * 1e6) - psutil.Process().memory_info().rss
     if room > 1 << 20:
         HELD.append(np.ones(room, dtype=np.uint8))
 
@@ -255,15 +264,21 @@ def timed(act: Callable[[], Any], device: str) -> tuple[tuple[float, float], Any
     return (time.perf_counter() - wall, time.process_time() - own), found
 
 
-def once(model: Model, device: str, before: float) -> dict[str, Any]:
-    """An answer: an encode, decodes, and a batch where the device gains from one."""
+def once(model: Model, device: str, before: float, batch: int = 0) -> dict[str, Any]:
+    """An answer: encodes, decodes, and batches where the device gains from them.
+
+    A GPU that has waited for its turn is slow at first, so there the first of each is not told.
+    """
+    before, times = mark_memory(device, before), ENCODES if device.startswith("cuda") else 0
     spent, features = timed(model.encode, device)
     answer: dict[str, Any] = {"encode": [spent], "added_mb": peak_mb(device) - before}
+    answer["encode"] = [timed(model.encode, device)[0] for _ in range(times)] or [spent]
     answer["decode"] = [timed(partial(model.decode, features), device)[0] for _ in range(DECODES)]
-    count = model.batch()
+    count = batch or model.batch()
     if count > 1 and model.encode_batch is not None:
-        spent, _ = timed(partial(model.encode_batch, count), device)
-        answer |= {"batch": count, "in batches": [tuple(one / count for one in spent)]}
+        spents = [timed(partial(model.encode_batch, count), device)[0] for _ in range(1 + BATCHES)][1:]
+        answer |= {"batch": count, "in batches": [tuple(one / count for one in spent) for spent in spents]}
+    mark_memory(device, before)
     return answer
 
 
@@ -282,11 +297,12 @@ def main() -> None:
         else:
             model = PEERS[kind](device)
             ready |= {"flops": model.flops}
-        fill_to_the_peak(device)
-        before = peak_mb(device)
+        fill_to_the_peak()
+        before, batch = peak_mb("cpu"), 0
         print(json.dumps(ready), flush=True)
         for _ in sys.stdin:
-            answer = once(model, device, before)
+            answer = once(model, device, before, batch)
+            batch = answer.get("batch", 0)  # what is free changes with what others hold
             if limit is not None:  # not before the first, whose memory it would hide
                 answer["flops_per_s"] = limit()
             print(json.dumps(answer), flush=True)

@@ -7,6 +7,7 @@ way. Speed, kernels and rounding of a real one are not shown.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,18 @@ aten: Any = torch.ops.aten
 COPIES = (aten._to_copy, aten.copy_)
 BY_INDEX = (aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_)
 """Indices may lie on the CPU."""
+
+NOT_THERE = ("mkldnn", "onednn", "quantized")
+"""Namespaces of operations that no GPU has."""
+
+REAL_GPU = pytest.mark.skipif(
+    not torch.cuda.is_available() and not os.environ.get("NAPARI_MEDSAM_TEST_ALL_ON_FAR"),
+    reason="no CUDA device, and a made-up one takes long (NAPARI_MEDSAM_TEST_ALL_ON_FAR=1 runs it there)",
+)
+"""For tests that a made-up device is too slow for."""
+
+NOTHING_TO_DO = ("empty", "new_empty", "empty_strided", "new_empty_strided", "_unsafe_view", "detach", "lift_fresh")
+"""What a GPU is not told about, besides views."""
 
 WAITS = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.is_nonzero, aten.equal)
 """Operations for which the CPU waits until the GPU has done all before them."""
@@ -46,16 +59,24 @@ class Traffic:
     ----------
     brought, fetched : int
         Copies to the GPU and from it.
+    nbytes : int
+        What was brought.
     waits : int
         Values that were asked for, and results whose size depends on values.
     launches : int
-        Operations that a GPU would be told to do, copies not counted.
+        Operations that a GPU would be told to do, copies and casts among them; torch's fused attention is one.
     """
 
     brought: int = 0
     fetched: int = 0
+    nbytes: int = 0
     waits: int = 0
     launches: int = 0
+
+    def bring(self, one: torch.Tensor, really: bool) -> None:
+        """Count a tensor, if it is really brought."""
+        self.brought += really
+        self.nbytes += one.nbytes if really else 0
 
     @property
     def stops(self) -> int:
@@ -157,6 +178,8 @@ def _far(one: Any) -> Any:
 def _check(func: Any, args: Any, tensors: list[torch.Tensor]) -> None:
     """Refuse what a GPU refuses: single numbers on the CPU are taken, and indices."""
     kind = func.overloadpacket
+    if func.namespace in NOT_THERE:
+        raise Mixed(f"Could not run {func} with arguments from the 'CUDA' backend")
     if kind in COPIES:
         return
     if kind in BY_INDEX:
@@ -171,14 +194,19 @@ def _count(func: Any, args: Any, traffic: Traffic, *, was_far: bool, is_far: boo
     kind = func.overloadpacket
     if kind is aten.copy_:
         to, of = (isinstance(one, FarTensor) for one in args[:2])
-        traffic.brought += to and not of
+        traffic.bring(args[1], to and not of)
         traffic.fetched += of and not to
     elif kind is aten._to_copy:
-        traffic.brought += is_far and not was_far
+        traffic.bring(args[0], is_far and not was_far)
         traffic.fetched += was_far and not is_far
+    elif was_far and kind in BY_INDEX:
+        indices = [one for one in args[1] if isinstance(one, torch.Tensor)]
+        for one in indices:
+            traffic.bring(one, not isinstance(one, FarTensor))
+        traffic.waits += _by_truth(indices)
     else:
-        traffic.waits += was_far and (kind in WAITS or (kind in BY_INDEX and _by_truth(args[1])))
-        traffic.launches += is_far and not _is_view(func)
+        traffic.waits += was_far and kind in WAITS
+    traffic.launches += (is_far or was_far) and not _is_view(func) and kind.__name__ not in NOTHING_TO_DO
 
 
 def _is_view(func: Any) -> bool:
@@ -190,6 +218,30 @@ def _is_view(func: Any) -> bool:
 def _by_truth(indices: Any) -> bool:
     """Whether some index is a mask, so that the result's size must be known first."""
     return any(isinstance(one, FarTensor) and one.dtype in (torch.bool, torch.uint8) for one in indices)
+
+
+def _attention(traffic: Traffic, stock: Any) -> Any:
+    """torch's attention, on a GPU a single operation; on a CPU torch takes it apart before anything here sees it."""
+
+    def attention(*args: Any, **options: Any) -> Any:
+        tensors = [one for one in (*args, *options.values()) if isinstance(one, torch.Tensor)]
+        if not any(isinstance(one, FarTensor) for one in tensors) or torch.is_grad_enabled():
+            return stock(*args, **options)
+        _check(aten._scaled_dot_product_flash_attention.default, args, tensors)
+        dtype = torch.get_autocast_dtype(FAR.type) if torch.is_autocast_enabled(FAR.type) else args[0].dtype
+        wide = [_wide(one, dtype) for one in args]
+        found = stock(*wide, **{name: _wide(one, dtype) for name, one in options.items()})
+        traffic.launches += 1
+        return FarTensor(found.to(dtype))
+
+    return attention
+
+
+def _wide(one: Any, dtype: torch.dtype) -> Any:
+    """Rounded as it comes in, and wide enough to add up in."""
+    if isinstance(one, FarTensor) and one.is_floating_point():
+        return one.near.to(dtype).float()
+    return _near(one)
 
 
 @contextmanager
@@ -217,9 +269,11 @@ def far_device(traffic: Traffic | None = None) -> Iterator[Traffic]:
             patch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
         for when in ("__enter__", "__exit__"):  # views of tensors of our own are not taken in inference mode
             patch.setattr(torch.inference_mode, when, getattr(torch.no_grad, when))
-        torch.__future__.set_overwrite_module_params_on_conversion(True)
-        torch._C._set_only_lift_cpu_tensors(True)
+        stock = torch.nn.functional.scaled_dot_product_attention
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", _attention(counted, stock))
         try:
+            torch.__future__.set_overwrite_module_params_on_conversion(True)
+            torch._C._set_only_lift_cpu_tensors(True)
             yield counted
         finally:
             torch._C._set_only_lift_cpu_tensors(lifted)

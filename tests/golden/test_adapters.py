@@ -15,6 +15,8 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("segment_anything")
 
+from tests.far import REAL_GPU  # noqa: E402
+
 from napari_medsam.models import msa, sammed2d, samus  # noqa: E402
 from napari_medsam.models.compute import Compute  # noqa: E402
 from napari_medsam.models.frame import InputPrompts  # noqa: E402
@@ -29,7 +31,7 @@ PREPROCESSING = 1e-4
 NO_POINTS = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 TOKENS = {"multi": slice(1, None), "single": slice(1)}
 
-GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+GPU = [pytest.mark.gpu, REAL_GPU]
 EMULATED = pytest.mark.skip(reason="CPUs emulate float16, which takes minutes; measured once at 256 pixels, 7e-4")
 FLOAT32 = [("cpu", "float32"), pytest.param("cuda", "float32", marks=GPU)]
 REDUCED = [

@@ -15,6 +15,8 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("segment_anything")
 
+from tests.far import REAL_GPU  # noqa: E402
+
 from napari_medsam.models import medsam, registry, sam, sam_lora  # noqa: E402
 from napari_medsam.models.compute import Compute  # noqa: E402
 from napari_medsam.models.frame import Frame, InputPrompts  # noqa: E402
@@ -31,7 +33,7 @@ KEPT = 1e-3
 PREPROCESSING = 1e-4
 NO_POINTS = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 
-GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+GPU = [pytest.mark.gpu, REAL_GPU]
 EMULATED = pytest.mark.skip(reason="CPUs emulate float16: over a minute; measured once, 1.2e-3")
 FLOAT32 = [("cpu", "float32"), pytest.param("cuda", "float32", marks=GPU)]
 REDUCED = [

@@ -16,6 +16,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.far import REAL_GPU  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from napari_medsam.models import medsam2, registry, sam2  # noqa: E402
@@ -46,7 +47,7 @@ PRESENCE = "sam_mask_decoder.pred_obj_score_head.layers.2.bias"
 FIRST_SEED, FRAMES, KEY_FRAME, VIDEO_SIZE = 7, 5, 2, 512
 """The recorded volume: slice i is `fill.image(512, seed=7 + i)`, prompts are on slice 2, masks have 512 pixels."""
 
-GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+GPU = [pytest.mark.gpu, REAL_GPU]
 FLOAT32 = [("cpu", "float32"), pytest.param("cuda", "float32", marks=GPU)]
 REDUCED = [
     ("cpu", "bfloat16"),

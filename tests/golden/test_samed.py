@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 pytest.importorskip("segment_anything")
 
+from tests.far import REAL_GPU  # noqa: E402
+
 from napari_medsam.models import registry  # noqa: E402
 from napari_medsam.models.compute import Compute  # noqa: E402
 from napari_medsam.models.lora import Tensors  # noqa: E402
@@ -26,7 +28,7 @@ from napari_medsam.models.sources import Sources  # noqa: E402
 
 from .originals import LIMIT, Originals  # noqa: E402
 
-GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+GPU = [pytest.mark.gpu, REAL_GPU]
 FLOAT32 = [("cpu", "float32"), pytest.param(("cuda", "float32"), marks=GPU)]
 REDUCED = [
     ("cpu", "bfloat16"),

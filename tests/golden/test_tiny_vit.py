@@ -12,6 +12,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tests.far import REAL_GPU
 from timm.models import tiny_vit as stock
 
 from napari_medsam.errors import CheckpointError
@@ -28,7 +29,6 @@ from .originals import LIMIT, Originals
 LOW_LIMIT = 1e-2
 """As LIMIT, of the decoder's masks where the encoder runs in less than float32."""
 
-REAL_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 BACKENDS = {"mobile_sam": ("mobile-sam", mobile_sam.make), "lite_medsam": ("litemedsam", litemedsam.make)}
 SIZES = {"mobile_sam": 1024, "lite_medsam": 256}
 NO_POINTS = np.empty((0, 2), np.float32), np.empty(0, np.int64)

@@ -120,6 +120,7 @@ def test_a_worker_answers_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
         ours = one_worker.ours("sam-vit-b", "bfloat16", "cuda")
         told = one_worker.once(ours, "cuda", 0.0)
         assert told["batch"] > 1
+        assert (len(told["encode"]), len(told["in batches"])) == (one_worker.ENCODES, one_worker.BATCHES)
         assert set(told) == {"encode", "added_mb", "decode", "batch", "in batches"}
         assert one_worker.chosen("cuda") == "bfloat16"
         encoder = ImageEncoderViT(img_size=256, embed_dim=24, depth=2, num_heads=2, use_rel_pos=True, window_size=14)
@@ -128,6 +129,31 @@ def test_a_worker_answers_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks, patches, neck = 2 * 24 * (3 * 24 + 24 + 8 * 24), 3 * 16**2 * 24, 256 * (24 + 9 * 256)
     least = 2 * 16**2 * (blocks + patches + neck)  # two of each token and weight; then there are pairs and padding
     assert least < stock.flops < 1.2 * least
+
+
+class Memory:
+    """A GPU's, of which only the most since it was marked is known."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most = 0.0
+        for name in ("empty_cache", "synchronize", "reset_peak_memory_stats"):
+            monkeypatch.setattr(f"torch.cuda.{name}", getattr(self, name, lambda *words: None))
+        monkeypatch.setattr("torch.cuda.memory_allocated", lambda *words: 300e6)
+        monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda *words: 1e6 * self.most)
+
+    def reset_peak_memory_stats(self, *words: Any) -> None:
+        self.most = 300.0
+
+    def takes(self, megabytes: float) -> None:
+        self.most = max(self.most, 300.0 + megabytes)
+
+
+def test_on_a_gpu_only_what_an_encode_adds_counts_also_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(monkeypatch)
+    model = one_worker.Model(
+        lambda: memory.takes(100), lambda features: memory.takes(40), lambda: 8, lambda count: memory.takes(100 * count)
+    )
+    assert [one_worker.once(model, "cuda", 0.0)["added_mb"] for _ in range(3)] == [100.0] * 3
 
 
 def test_a_gpu_that_is_not_here_is_refused(capsys: Any) -> None:

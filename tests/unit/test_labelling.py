@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_medsam import api
-from napari_medsam.cli import main
+from napari_medsam.cli import label, main
 from napari_medsam.engine import Engine, Errand
 from napari_medsam.errors import (
     GeometryError,
@@ -24,7 +24,7 @@ from napari_medsam.errors import (
 )
 from napari_medsam.geometry import Grid, Plane
 from napari_medsam.image import Image
-from napari_medsam.io import read_names
+from napari_medsam.io import read_names, write_labels
 from napari_medsam.labelling import (
     axial_planes,
     doubt,
@@ -321,6 +321,21 @@ def test_ctrl_c_ends_the_command_and_what_was_found_is_written(
     assert main(["label", str(ct), "-o", str(out)]) == 1
     assert np.asarray(nib.load(out).dataobj).any(axis=(0, 1)).tolist() == [True] * done + [False] * (6 - done)
     assert f"{done} of 6 slices are labelled and written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("with_fake")
+def test_ctrl_c_that_comes_while_the_file_is_written_loses_nothing(
+    ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def pressed_meanwhile(*words: Any, **options: Any) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return write_labels(*words, **options)
+
+    monkeypatch.setattr(label, "write_labels", pressed_meanwhile)
+    out = tmp_path / "out.nii.gz"
+    assert main(["label", str(ct), "-o", str(out)]) == 0
+    assert "writing what was found" in capsys.readouterr().err
+    assert np.asarray(nib.load(out).dataobj).any()
 
 
 @pytest.mark.usefixtures("with_fake")

@@ -66,6 +66,8 @@ def bench(options: argparse.Namespace) -> int:
         return 0
     for one in guesses:
         print(line(registry.row(one.name), one, free))
+    for about in about_gpus(known):
+        print(about)
     return 0
 
 
@@ -135,6 +137,13 @@ def line(row: Row, found: Cost, free_mb: float) -> str:
     """One line of the table."""
     times = f"{found.encode_s:9.2f} {found.decode_s:9.3f} {found.memory_mb:10.0f}"
     return f"{row.name:20s} {times}  {found.how:16s} {found.where:14s} {found.verdict(free_mb).value}"
+
+
+def about_gpus(known: Sequence[Cost]) -> list[str]:
+    """A line for each GPU that models ran on, with the memory by which they were judged."""
+    free = {one.where.partition(",")[0] or "GPU": one.free_mb for one in known if one.free_mb is not None}
+    judged = "GB of its memory free; models that run there are judged by that"
+    return [f"{name}: {mb / 1e3:.1f} {judged}" for name, mb in free.items()]
 
 
 def about_machine(free_mb: float) -> str:

@@ -36,11 +36,12 @@ def label(options: argparse.Namespace) -> int:
         found = api.label_image(
             image, model=model, slices=options.slices, progress=progress, cancelled=interrupt.cancelled
         )
-    progress.end()
-    if not found.done:
-        print("napari-medsam: Stopped before a slice was labelled. Nothing was written.", file=sys.stderr)
-        return 1
-    written = write_labels(options.output, found.labels, grid=image.grid, source=image.source, names=found.names)
+        progress.end()
+        if not found.done:
+            print("napari-medsam: Stopped before a slice was labelled. Nothing was written.", file=sys.stderr)
+            return 1
+        interrupt.leave()
+        written = write_labels(options.output, found.labels, grid=image.grid, source=image.source, names=found.names)
     return _tell(found, written)
 
 
@@ -52,10 +53,10 @@ def _tell(found: api.LabelledImage, written: Path) -> int:
     if found.note:
         print(f"note: {found.note}")
     print(f"written: {written}")
-    if found.done < found.total:
+    if found.error or found.done < found.total:
         why = found.error or "Stopped."
         print(f"napari-medsam: {why} {found.done} of {found.total} slices are labelled and written.", file=sys.stderr)
-    return 0 if found.done == found.total else 1
+    return 1 if found.error or found.done < found.total else 0
 
 
 def add_parser(commands: Any) -> None:

@@ -66,8 +66,9 @@ def propagate(options: argparse.Namespace) -> int:
             cancelled=interrupt.cancelled,
             **_asked(options, stack),
         )
-    progress.end()
-    return _tell(image, options, stack, done)
+        progress.end()
+        interrupt.leave()
+        return _tell(image, options, stack, done)
 
 
 def _asked(options: argparse.Namespace, stack: Stack) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class Interrupt:
         self._left = self._pressed > 0
         return self._left
 
+    def leave(self) -> None:
+        """Say that the run is over and what it found is about to be written."""
+        self._left = True
+
     @classmethod
     @contextmanager
     def caught(cls) -> Iterator[Interrupt]:

@@ -6,7 +6,7 @@ of the size of all pairs is made. On a GPU one call of torch's fused attention d
 blocks are made that stay in the cache: on an AMD EPYC with AVX512-BF16 that takes 0.4 of the time of torch's attention
 with a bias (0.36 and 0.84 s for a block of ViT-B over 64 x 64 tokens).
 
-There torch gives the scores in bfloat16, so their rounding grows with their size. A softmax does not notice what is
+On a CPU torch gives the scores in bfloat16, so their rounding grows with their size. A softmax does not notice what is
 added to all scores of a query: the mean of the keys is taken off them, and the largest of what rows and columns add.
 What is left is small where it matters.
 """
@@ -23,6 +23,8 @@ from napari_medsam.models.precision import full
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """As `by_channels`."""
 
+HALVES = (torch.bfloat16, torch.float16)
+
 BLOCK = 1 << 20
 """Scores made at a time: two megabytes, which stay in a core's cache."""
 
@@ -30,8 +32,11 @@ BLOCK = 1 << 20
 KERNEL = torch.float16
 """What fused attention on a GPU is given."""
 
+NEVER = -3e4
+"""What is added to a score at least: the exponential of less is 0 all the same, and float16 ends at -65504."""
+
 EIGHT = 8
-"""Fused kernels take channels in eights, and as many of values as of keys; torch would pad them itself, each apart."""
+"""Fused kernels take channels in eights, and the fastest of them as many of values as of keys."""
 
 
 def way_for(query: torch.Tensor) -> Attend | None:
@@ -40,7 +45,7 @@ def way_for(query: torch.Tensor) -> Attend | None:
         return None
     if query.device.type == "cpu":
         return by_channels if query.dtype == torch.bfloat16 else None
-    return by_kernel if query.device.type == "cuda" and query.dtype != torch.float32 else None
+    return by_kernel if query.device.type == "cuda" and query.dtype in HALVES else None
 
 
 def by_channels(
@@ -77,10 +82,12 @@ def by_kernel(
 ) -> torch.Tensor:
     """As `by_channels`, in one call of torch's fused attention, which adds up in float32.
 
-    In float16 whatever comes in: it costs a GPU the same as bfloat16, and rounds an eighth as much.
+    In float16 whatever comes in: it costs a GPU the same as bfloat16, and rounds what is added, the shares and the
+    answer an eighth as much.
     """
     depth = query.shape[-1]
-    added = [_topped(by_row) * depth**0.5, _topped(by_column) * depth**0.5]  # the kernel scales them with the rest
+    # the kernel scales what is added with the rest
+    added = [(_topped(one) * depth**0.5).clamp(min=NEVER) for one in (by_row, by_column)]
     marks = list(_marks(by_row.shape[-1], by_column.shape[-1], key))
     asked, told = _joined(query, added, KERNEL, EIGHT), _joined(key, marks, KERNEL, EIGHT)
     values = functional.pad(value.to(KERNEL), (0, told.shape[-1] - depth))

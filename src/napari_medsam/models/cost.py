@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from napari_medsam.errors import ModelError
-from napari_medsam.models.compute import Compute
+from napari_medsam.models.compute import Compute, device_of
 from napari_medsam.models.frame import InputPrompts
 from napari_medsam.models.row import Row
 from napari_medsam.prompts import Box, Prompts
@@ -76,8 +76,8 @@ class Cost:
         "own weights", "random weights", or "estimated".
     where : str
         Device and precision; empty where nothing is computed in torch.
-    free_mb : float
-        Memory that was free on the GPU whose memory is meant; 0 for that of the computer.
+    free_mb : float, optional
+        Memory that was free on the GPU whose memory is meant; None for that of the computer.
     """
 
     name: str
@@ -86,11 +86,11 @@ class Cost:
     memory_mb: float
     how: str
     where: str = ""
-    free_mb: float = 0.0
+    free_mb: float | None = None
 
     def verdict(self, free_mb: float) -> Verdict:
         """The verdict where so much memory of the computer is free."""
-        if self.memory_mb > (self.free_mb or free_mb):
+        if self.memory_mb > (free_mb if self.free_mb is None else self.free_mb):
             return Verdict.TOO_LARGE
         for limits, verdict in ((COMFORTABLE, Verdict.COMFORTABLE), (USABLE, Verdict.USABLE)):
             if self.encode_s <= limits[0] and self.decode_s <= limits[1]:
@@ -108,7 +108,7 @@ def estimated(row: Row, known: Cost, of: Row) -> Cost:
 
 def of_model(row: Row, load: Callable[[str], Any], compute: Compute) -> Cost:
     """The cost of a model whose weights are here, on a plane of noise with a box."""
-    memory = _memory_of(Compute("cpu") if row.built_in else compute)
+    memory = _Memory() if row.built_in else _memory_of(compute)
     model = load(row.name)
     plane = np.random.default_rng(0).integers(0, 255, (PLANE, PLANE), dtype=np.uint8)
     prompts = Prompts(Box(120, 90, 330, 320))
@@ -196,7 +196,7 @@ class _Memory:
 
     def __init__(self, gpu: Any = None) -> None:
         self._gpu = gpu
-        self.free_mb = 0.0 if gpu is None else self._cuda.mem_get_info(gpu)[0] / 1e6
+        self.free_mb = None if gpu is None else self._cuda.mem_get_info(gpu)[0] / 1e6
         self._before = self._peak_mb()
 
     @property
@@ -215,11 +215,9 @@ class _Memory:
 
 
 def _memory_of(compute: Compute) -> _Memory:
-    """Where what is asked for takes memory: torch is not imported for what is asked of the CPU by name."""
-    from napari_medsam.models.compute import device_of
-
-    device = None if compute.device == "cpu" else device_of(compute)
-    return _Memory(device if device is not None and device.type == "cuda" else None)
+    """Where a network takes memory; torch, which this imports, does not count."""
+    device = device_of(compute)
+    return _Memory(device if device.type == "cuda" else None)
 
 
 def _peak_mb() -> float:

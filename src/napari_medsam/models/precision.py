@@ -35,11 +35,19 @@ def products_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
 
 
 def full(device: torch.device) -> torch.autocast:
-    """The context within that, in which children named in `in_full` run. Give them float32.
-
-    On CUDA their products are in float16 all the same: its 11 bits are those of TF32, and a GPU multiplies them some
-    ten times as fast as float32. What goes into them is far from its limit of 65504, as it was averaged or normalised.
-    """
-    if device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-        return torch.autocast("cuda", dtype=torch.float16)
+    """The context within that, in which children named in `in_full` run. Give them float32."""
     return torch.autocast(device.type, enabled=False)
+
+
+def finely(linear: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """What a layer named in `in_full` makes of averaged values: in float32; on CUDA, within that context, in float16.
+
+    There its 11 bits are those of TF32, at the speed of bfloat16. Not for what may exceed 65504.
+    """
+    if values.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        with torch.autocast("cuda", dtype=torch.float16):
+            found: torch.Tensor = linear(values)
+        return found
+    with full(values.device):
+        found = linear(values.float())
+    return found

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_medsam.models.channel_attention import way_for
-from napari_medsam.models.precision import full
+from napari_medsam.models.precision import finely, full
 from napari_medsam.models.products import make_products
 
 BIAS_ELEMENTS = 16 * 1024 * 1024
@@ -139,16 +139,14 @@ class LeanAttention(nn.Module):
         self.rel_pos_w = stock.rel_pos_w
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(b, rows, columns, width) to the same shape, float32."""
+        """(b, rows, columns, width) to the same shape; in float32, on CUDA perhaps in float16."""
         b, rows, columns, width = tokens.shape
         qkv = self.qkv(tokens).reshape(b, rows * columns, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # each (b, heads, rows x columns, width / heads)
         by_row, by_column = self.offsets(query, rows, columns)
         attend = way_for(query) or by_bias
         attended = attend(query, key, value, by_row, by_column).transpose(1, 2).reshape(b, rows, columns, width)
-        with full(tokens.device):
-            mixed: torch.Tensor = self.proj(attended.float())
-        return mixed
+        return finely(self.proj, attended)
 
     def offsets(self, query: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What a key's row adds to a score, (b, heads, tokens, rows), and its column, (b, heads, tokens, columns)."""

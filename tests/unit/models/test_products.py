@@ -142,6 +142,15 @@ def test_one_call_of_a_fused_attention_adds_it_too(
         torch.testing.assert_close(by_kernel(*given), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_far_below_all_others_does_not_overflow() -> None:
+    """In float16 a large number less would be infinite, and times 0 no number."""
+    query, key, value, by_row, by_column = parts(torch.float32)
+    by_row[..., 0] -= 1e5
+    with torch.inference_mode():
+        found = by_kernel(query, key, value, by_row, by_column)
+        assert (found - by_bias(query, key, value, by_row, by_column)).abs().mean() < 2e-3
+
+
 def error_of(attend: Callable[..., Any], given: list[Any]) -> float:
     with torch.inference_mode():
         wanted = by_bias(*(one.double() for one in given))
