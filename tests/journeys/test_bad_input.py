@@ -10,6 +10,7 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from tests import gui
 from tests.contract.fakes import BoxFake
@@ -71,10 +72,29 @@ def test_a_click_in_box_mode_is_explained_and_starts_no_object(small: Bench) -> 
     small.controller.draw("box")
     gui.click(small.viewer, small.image, (3, 10, 10))
     small.settle()
-    assert "2 x 2" in error(small)
+    assert "click" in error(small)
     assert not small.controller.session.drafts
+    assert not len(small.controller.proposals.layers.boxes.data)
     add_box(small)
     assert small.preview(PLANE).sum() == 10 * 14, "the next box works"
+
+
+@pytest.mark.parametrize("size", [160, 512])
+def test_a_click_in_box_mode_is_none_at_any_zoom(open_dock: Callable[..., Any], size: int) -> None:
+    """napari gives it a rectangle of a fixed size on the screen: of several voxels where the image is shown small."""
+    viewer, dock = open_dock()
+    bench = Bench(viewer, dock, viewer.add_image(image_data((3, size, size))))
+    bench.settle()
+    gui.show_voxel(viewer, bench.image, (1, 0, 0))
+    bench.controller.draw("box")
+    gui.click(bench.viewer, bench.image, (1, size * 0.7, size * 0.7))
+    bench.settle()
+    assert "click" in error(bench)
+    gui.drag(bench.viewer, bench.image, (1, size / 4, size / 4), (1, size / 2, size / 2))
+    bench.settle()
+    gui.press(bench.viewer, Qt.Key.Key_J)
+    bench.settle()
+    assert np.unique(bench.labels.data).tolist() == [0, 1], "the box alone has become an object"
 
 
 def test_a_box_outside_and_partly_outside(small: Bench) -> None:

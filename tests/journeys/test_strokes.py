@@ -75,3 +75,27 @@ def test_a_stroke_refines_the_box_that_is_selected(bench) -> None:
     (one,) = drawn(bench)
     assert one.prompts.box is not None
     assert len(one.prompts.strokes) == 1
+
+
+def test_a_stroke_after_a_click_and_one_off_the_image_is_of_its_own_object_and_sign(bench) -> None:
+    """napari takes off a path that is too short and keeps its features, which the next one would get."""
+    plane = axial_of(LIVER.label)
+    rows, columns = np.nonzero(TRUTH[plane.key] == LIVER.label)
+    middle = np.array([np.median(rows), np.median(columns)])
+    gui.show_voxel(bench.viewer, bench.image, plane.to_index([middle])[0])
+    gui.press(bench.viewer, Qt.Key.Key_W)
+    start, end = plane.to_index([middle - ALONG, middle + ALONG])
+    gui.drag(bench.viewer, bench.image, start, end, steps=12, keys=gui.SHIFT)
+    bench.settle()
+    (beside,) = plane.to_index([middle + np.array([10.0, 0.0])])
+    gui.click(bench.viewer, bench.image, beside)
+    bench.settle()
+    off, further = plane.to_index([(-20, -20), (-10, -10)])
+    gui.drag(bench.viewer, bench.image, off, further, steps=12)
+    bench.settle()
+    boxes = bench.controller.proposals.layers.boxes
+    assert len(boxes.features) == len(boxes.data)
+    gui.drag(bench.viewer, bench.image, start, end, steps=12)
+    bench.settle()
+    assert len(boxes.features) == len(boxes.data)
+    assert list(boxes.features["positive"]) == ["0", "1"]

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 STROKING = "add_path"
 DRAWING = ("add_rectangle", "add_ellipse", "add_polygon", "add_polygon_lasso", "add_path", "add_line", "add_polyline")
+DRAGGED = ("add_rectangle", "add_ellipse", "add_line")
+"""Of these modes, those in which a shape is drawn by one drag. For a click napari draws a small one all the same."""
+A_CLICK = 3.0
+"""A drag that goes no further than this is a click, in pixels of the canvas."""
 TOOLS = {"box": "add_rectangle", "point": "add", "stroke": STROKING, "line": "add_line"}
 """napari's mode for each of the plugin's tools."""
 INSIDE = 1e-4
@@ -75,15 +79,18 @@ class PromptLayers:
         self._next = 1
         self._image: Any = None
         self._quiet = False
+        self._clicked: int | None = None
+        """Row of the shape that a click has left, until it is taken off."""
         self.boxes: Any = None
         self.points: Any = None
-        viewer.mouse_drag_callbacks.append(self._before_click)
+        viewer.mouse_drag_callbacks += [self._before_click, self._tell_clicks]
         viewer.mouse_move_callbacks.append(self._before_press)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay."""
         for callbacks, mine in (
             (self._viewer.mouse_drag_callbacks, self._before_click),
+            (self._viewer.mouse_drag_callbacks, self._tell_clicks),
             (self._viewer.mouse_move_callbacks, self._before_press),
         ):
             if mine in callbacks:
@@ -188,6 +195,14 @@ class PromptLayers:
         self._remove_points(rows)
         return bool(rows)
 
+    def drop_clicked(self) -> bool:
+        """Take off the shape of a click that was no drag; whether there was one."""
+        row, self._clicked = self._clicked, None
+        if row is None or row >= len(self.boxes.data):
+            return False
+        self.remove_boxes([row])
+        return True
+
     def remove_boxes(self, rows: Collection[int]) -> None:
         """Take shapes off the box layer by their row."""
         if rows:
@@ -255,10 +270,29 @@ class PromptLayers:
         self._next = max([self._next, *(int(n) + 1 for n in layer.features[OBJECT])])
 
     def _on_data(self, event: Any) -> None:
+        if str(event.action) == "added":
+            self._drop_left_features()
         if str(event.action) in ("added", "changed", "removed") and not self._quiet:
             if self.points is not None:
                 self.points.feature_defaults = UNTIED
             self._changed()
+
+    def _drop_left_features(self) -> None:
+        """Take off features without a shape: napari keeps those of a path that is too short, and the next gets them."""
+        if self.boxes is not None and len(self.boxes.features) > len(self.boxes.data):
+            self.boxes.features = self.boxes.features.iloc[: len(self.boxes.data)]
+
+    def _tell_clicks(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Runs from a press to its release, and notes whether it was a click where a drag is meant."""
+        if self.boxes is None or viewer.layers.selection.active is not self.boxes or self.boxes.mode not in DRAGGED:
+            return
+        start, way = np.asarray(event.pos, dtype=np.float64), 0.0
+        yield
+        while event.type == "mouse_move":
+            way = max(way, float(np.abs(np.asarray(event.pos) - start).max()))
+            yield
+        if way <= A_CLICK and len(self.boxes.data):
+            self._clicked = len(self.boxes.data) - 1
 
     def _before_press(self, viewer: Any, event: Any) -> None:
         """Runs while the mouse moves over the canvas, so before it is pressed."""

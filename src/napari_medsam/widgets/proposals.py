@@ -30,6 +30,7 @@ from napari_medsam.widgets.soon import Soon, timer
 from napari_medsam.widgets.wiring import TRANSFORM_EVENTS, wire
 from napari_medsam.widgets.workspace import Workspace
 
+CLICKED = "That was a click: press the mouse button, drag, and let go, to draw a box."
 Keys = Mapping[str, Callable[[], None]]
 
 NAMES_MS = 300
@@ -178,7 +179,7 @@ class Proposals(QObject):
         if work is None:
             return
         view = View(self.viewer, work.layer)
-        nowhere = self.layers.drop_nowhere()
+        nowhere, clicked = self.layers.drop_nowhere(), self.layers.drop_clicked()
         self.layers.number_new()
         work.drop_lost_starts()
         drawn, problems = self.drawn(work)
@@ -201,6 +202,8 @@ class Proposals(QObject):
             self.show()
         if nowhere:
             self._attempt(view.plane)
+        elif clicked:
+            self.said.emit(CLICKED, "error")
         elif problems:
             self.said.emit(problems[0], "error")
 
