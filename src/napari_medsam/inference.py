@@ -16,6 +16,8 @@ from napari_medsam.geometry import Plane
 from napari_medsam.models.base import Embedding, ModelSpec, Prediction, Segmenter
 from napari_medsam.prompts import Prompts
 
+ALIKE = "All of this slice looks alike in this window (W/L), so there is no border to find."
+
 _tickets = itertools.count(1)
 
 
@@ -120,4 +122,11 @@ def _predict(request: Request, segmenter: Segmenter, store: EmbeddingStore) -> t
     pixels = request.pixels()
     prompts = request.prompts.fitted((pixels.shape[0], pixels.shape[1])) if request.prompts else request.prompts
     embedding = embedded(pixels, segmenter, store)
-    return embedding, segmenter.decode(embedding, prompts) if prompts else None
+    return embedding, _noted(segmenter.decode(embedding, prompts), pixels) if prompts else None
+
+
+def _noted(found: Prediction, pixels: NDArray[np.uint8]) -> Prediction:
+    """With a word where no model can see anything: what it draws there is its guess at the prompt alone."""
+    if pixels.min() < pixels.max():
+        return found
+    return replace(found, note=f"{found.note} {ALIKE}".strip())

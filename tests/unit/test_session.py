@@ -27,6 +27,7 @@ from napari_medsam.intensity import LAZY_SLICES, Window, to_uint8
 from napari_medsam.labels import ArrayLabels
 from napari_medsam.masks import Overlap
 from napari_medsam.models.base import Embedding, Prediction
+from napari_medsam.models.contour import Contour
 from napari_medsam.prompts import Box, Point, Prompts, Stroke
 from napari_medsam.session import Session
 
@@ -982,3 +983,16 @@ def test_a_response_with_neither_mask_nor_error_makes_no_object() -> None:
     assert document.receive(Response(request))
     assert document.accept() is None
     assert document.names == {}
+
+
+@pytest.mark.parametrize("values", [np.full((3, 20, 30), 7.0), np.full((3, 20, 30), np.nan)], ids=["constant", "NaN"])
+def test_a_mask_where_nothing_can_be_seen_says_so(values: np.ndarray) -> None:
+    values = np.concatenate([values, np.linspace(0, 99, 600).reshape(1, 20, 30)])
+    session = Session(Image(values, Grid.from_spacing(values.shape, (1.0, 1.0, 1.0))))
+    notes = []
+    for z in (1, 3):
+        response = run(session.ask(Plane.across(0, z), Prompts(Box(4, 5, 14, 20))), Contour(), EmbeddingStore())
+        assert response.prediction is not None
+        notes.append(response.prediction.note)
+    assert "looks alike" in notes[0]
+    assert not notes[1]
