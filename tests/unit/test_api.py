@@ -154,14 +154,42 @@ def test_what_cannot_be_used_is_refused_with_the_reason(call: dict, kind: type[E
         {"box": "none"},
         {"box": (1, 2, None, "x")},
         {"points": [("a", "b", 1)]},
+        {"points": [(10**400, 1, 1)]},
+        {"strokes": 5},
+        {"strokes": [[(0, 0), (1e12, 0)]]},
         {"box": BOX, "window": (1,)},
         {"box": BOX, "window": ("a", "b")},
     ],
-    ids=["one point, not a list", "a number", "a word", "no numbers", "words", "one bound", "bounds in words"],
+    ids=[
+        *("one point, not a list", "a number", "a word", "no numbers", "words", "beyond floats", "no strokes"),
+        *("a stroke without end", "one bound", "bounds in words"),
+    ],
 )
 def test_input_of_the_wrong_kind_is_refused_without_a_foreign_exception(call: dict) -> None:
     with pytest.raises(MedsamError):
         api.segment_plane(scan(), **call)
+
+
+@pytest.mark.parametrize("name", ["contour", "starter"])
+@pytest.mark.parametrize(
+    ("compute", "words"),
+    [
+        ({"device": "banana"}, "no device 'banana'"),
+        ({"device": "cuda:"}, "no device"),
+        ({"device": ""}, "no device"),
+        ({"precision": "float8"}, "no precision 'float8'"),
+    ],
+)
+def test_a_built_in_model_too_refuses_names_that_are_no_device_or_precision(
+    name: str, compute: dict, words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        api.load_model(name, **compute)
+
+
+@pytest.mark.parametrize("compute", [{"device": "cuda:7"}, {"device": "mps"}, {"precision": "float16"}])
+def test_a_built_in_model_runs_on_the_cpu_whatever_device_is_named(compute: dict) -> None:
+    assert api.segment_plane(scan(), box=BOX, model=api.load_model("contour", **compute)).mask.any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

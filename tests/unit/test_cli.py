@@ -354,6 +354,25 @@ GOOD = {"slice": 4, "box": [10, 10, 20, 30]}
         {"objects": [GOOD], "window": "narrow"},
         {"objects": [GOOD], "window": [240, 100]},
         {"objects": [GOOD], "window": 400},
+        {"objects": [GOOD], "window": {}},
+        {"objects": [GOOD], "window": [0, 10**400]},
+        {"objects": [GOOD], "model": 5},
+        {"objects": [GOOD], "model": ["contour"]},
+        {"objects": [{**GOOD, "label": float("inf")}]},
+        {"objects": [{**GOOD, "label": float("nan")}]},
+        {"objects": [{**GOOD, "label": 10**400}]},
+        {"objects": [{**GOOD, "name": 3}]},
+        {"objects": [{**GOOD, "name": ["liver"]}]},
+        {"objects": [{**GOOD, "slice": True}]},
+        {"objects": [{**GOOD, "slice": 10**400}]},
+        '[{"slice": 1e400, "box": [10, 10, 20, 30]}]',
+        {"objects": [{**GOOD, "box": [float("nan")] * 4}]},
+        {"objects": [{**GOOD, "box": [10**400] * 4}]},
+        {"objects": [{**GOOD, "points": "abc"}]},
+        {"objects": [{**GOOD, "points": None}]},
+        {"objects": [{**GOOD, "strokes": 5}]},
+        {"objects": [{**GOOD, "strokes": [[[0, 0], [1e12, 0]]]}]},
+        pytest.param("[" * 100_000, id="brackets without end"),
     ],
     ids=lambda content: content if isinstance(content, str) else json.dumps(content)[:90],
 )
@@ -417,6 +436,62 @@ def test_a_target_that_cannot_be_written_is_explained(call, ct, tmp_path) -> Non
     (tmp_path / "folder.nii.gz").mkdir()
     refused(call(*words, tmp_path / "folder.nii.gz"), "folder.nii.gz")
     refused(call(*words, tmp_path / f"{'x' * 300}.nii.gz"), "shorter")
+
+
+def unwritable(folder: Path, monkeypatch) -> None:
+    """Make a folder one that nobody may write to; permissions do not bind root."""
+
+    def refuses(path: Path, mode: str = "r", *words: Any, **options: Any) -> Any:
+        if path.parent == folder and "x" in mode:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, mode, *words, **options)
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", refuses)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("there", ["there.nii.gz exists", "full name"]),
+        ("scores.nii.gz", ["scores.tsv is in the way"]),
+        ("folder.nii.gz", ["folder.nii.gz", "is a folder"]),
+        ("locked/out.nii.gz", ["may not write there"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["segment", "propagate", "label"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    call, ct, tmp_path, monkeypatch, command: str, output: str, words: list[str]
+) -> None:
+    def loads(*_: Any, **__: Any) -> None:
+        raise AssertionError("it began")
+
+    for module in ("segment", "propagate", "label"):
+        monkeypatch.setattr(f"napari_medsam.cli.{module}.model_of", loads)
+    (tmp_path / "there.nii.gz").write_bytes(b"labels")
+    (tmp_path / "scores.tsv").write_text("patient\tscore\nA\t1\n")
+    (tmp_path / "folder.nii.gz").mkdir()
+    (tmp_path / "locked").mkdir()
+    unwritable((tmp_path / "locked").resolve(), monkeypatch)
+    before = sorted(tmp_path.rglob("*"))
+    box = () if command == "label" else ("--box", "4,10,10,20,30")
+    refused(call(command, ct, *box, "-o", tmp_path / output), *words)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "there.nii.gz").read_bytes() == b"labels"
+
+
+def test_labels_that_are_replaced_leave_no_names_behind(segment, prompts, tmp_path) -> None:
+    """The dock would offer an object that is not there."""
+    assert segment("--boxes", prompts([{**GOOD, "name": "liver"}, {**GOOD, "slice": 5, "name": "spleen"}])).status == 0
+    assert read_names(tmp_path / "out.nii.gz") == {1: "liver", 2: "spleen"}
+    assert segment("--box", "4,10,10,20,30").status == 0
+    assert read_names(tmp_path / "out.nii.gz") == {1: "object 1"}
+
+
+@pytest.mark.parametrize("model", ["contour", "starter"])
+def test_a_device_that_does_not_exist_is_refused_for_built_in_models_too(segment, tmp_path, model: str) -> None:
+    refused(segment("--box", "4,10,10,20,30", "--model", model, "--device", "banana"), "'banana'", "cuda:N")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_is_no_traceback(call, ct, tmp_path, monkeypatch) -> None:

@@ -158,6 +158,34 @@ def test_a_3d_box_and_a_span_are_cut_to_the_range(propagate, bright, tmp_path) -
     assert [z for z in range(9) if labels_in(tmp_path)[z].any()] == [3, 4, 5]
 
 
+def test_each_object_says_where_and_why_its_directions_ended(propagate, bright) -> None:
+    words = ("--object", "bone", "--box", box(1, 2), "--box", box(1, 6), "--stop", 7, *BRIGHT)
+    done = propagate(*words, image=bright)
+    assert (done.status, done.err) == (0, "")
+    (line,) = (each for each in done.out.splitlines() if "bone" in each)
+    assert line.endswith("  ended: down on slice 1, end of the range; up on slice 7, stop here")
+    assert "met" not in line
+
+
+@pytest.mark.parametrize("given", ["--box3d", "--boxes"])
+def test_a_3d_box_of_which_a_part_was_found_points_to_the_other_way(propagate, bright, tmp_path, given: str) -> None:
+    flat = box_of(1, STACK.plane(4)).box
+    assert flat is not None
+    entry = {"slice": 4, "box": [flat.row0, flat.column0, flat.row1, flat.column1], "span": [0, 8]}
+    (tmp_path / "p.json").write_text(json.dumps([entry]))
+    words = (given, solid_box(0, 8) if given == "--box3d" else tmp_path / "p.json", *BRIGHT[:4])
+    done = propagate(*words, image=bright)
+    assert (done.status, done.err) == (0, "")
+    assert "ended: down on slice 1, nothing found; up on slice 7, nothing found" in done.out
+    (note,) = (each for each in done.out.splitlines() if each.startswith("note: "))
+    assert "from slice 0 to 8" in note
+    assert "--way box" in note
+    for more in (("--way", "box"), ("--from", 2, "--to", 6), ("--stop", 2, "--stop", 6)):
+        done = propagate(*words, *more, image=bright)
+        assert (done.status, done.err) == (0, "")
+        assert "note: " not in done.out
+
+
 def test_a_line_across_a_lesion_is_enough(propagate, bright, tmp_path) -> None:
     done = propagate("--line", "4,2,9,2,12,1,10,3,10", *BRIGHT, image=bright)
     assert (done.status, done.err) == (0, "")
@@ -366,6 +394,69 @@ def test_a_prompt_file_with_something_unknown_is_told_of_all_that_there_may_be(p
     (tmp_path / "p.json").write_text(json.dumps([{"slice": 4, "boxx": [1, 2, 9, 8]}]))
     done = propagate("--boxes", tmp_path / "p.json", image=bright)
     assert "may hold box, label, line, name, points, slice, span, strokes, view, nothing else" in done.err
+
+
+def test_one_axis_of_a_line_needs_no_list_around_it(propagate, bright, tmp_path) -> None:
+    found = []
+    for line in ([[2, 9], [2, 12]], [[[2, 9], [2, 12]]], [[[2, 9], [2, 12]], []]):
+        (tmp_path / "p.json").write_text(json.dumps([{"slice": 4, "line": line}]))
+        done = propagate("--boxes", tmp_path / "p.json", *BRIGHT, image=bright)
+        assert (done.status, done.err) == (0, "")
+        found.append(labels_in(tmp_path))
+    assert found[0].any()
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [5, "ab", {}, [], [[2, 9]], [[2, 9], [2, 12], [3, 3]], [[[2, 9], [2, 12]]] * 3, [[10**400, 9], [2, 12]], [[2], 9]],
+    ids=lambda line: json.dumps(line)[:40],
+)
+def test_a_line_that_is_none_is_explained(propagate, bright, tmp_path, line: Any) -> None:
+    (tmp_path / "p.json").write_text(json.dumps([{"slice": 4, "line": line}]))
+    done = propagate("--boxes", tmp_path / "p.json", image=bright)
+    assert (done.status, done.out) == (1, "")
+    assert "[[row, column], [row, column]]" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"model": 5}, {"window": {}}, {"label": float("inf")}, {"name": 3}, {"points": "abc"}),
+        {"strokes": [[[0, 0], [1e12, 0]]]},
+    ],
+    ids=str,
+)
+def test_a_prompt_file_with_a_value_of_the_wrong_kind_is_explained(propagate, ct, tmp_path, wrong: Any) -> None:
+    entry = {"slice": 4, "box": [10, 10, 20, 30]}
+    both = {"objects": [entry], **wrong} if wrong.keys() & {"model", "window"} else [{**entry, **wrong}]
+    (tmp_path / "p.json").write_text(json.dumps(both))
+    done = propagate("--boxes", tmp_path / "p.json")
+    assert (done.status, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_the_help_says_what_a_line_in_a_prompt_file_is(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["propagate", "--help"])
+    assert '"line": [[row, column], [row, column]]' in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("report", "word"), [("folder", "is a folder"), ("out.tsv", "names of the labels")])
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(
+    propagate, bright, tmp_path, monkeypatch, report: str, word: str
+) -> None:
+    def loads(*_: Any) -> None:
+        raise AssertionError("it began")
+
+    monkeypatch.setattr("napari_medsam.cli.propagate.model_of", loads)
+    (tmp_path / "folder").mkdir()
+    done = propagate("--box", box(1, 4), "--report", tmp_path / report, image=bright)
+    assert done.status == 1
+    assert word in done.err
+    assert not (tmp_path / "out.nii.gz").exists()
 
 
 def test_an_error_half_way_keeps_what_is_done(propagate, bright, tmp_path, monkeypatch) -> None:

@@ -21,11 +21,14 @@ from napari_medsam.masks import Overlap
 from napari_medsam.models import registry
 from napari_medsam.models.base import Model, Prediction, Segmenter
 from napari_medsam.models.checkpoints.places import Places
-from napari_medsam.models.compute import AUTO, Compute
+from napari_medsam.models.compute import AUTO, Compute, require_names
 from napari_medsam.models.loading import Loader
 from napari_medsam.models.registry import DEFAULT
 from napari_medsam.prompts import Box, MaskPrompt, Point, Prompts, Stroke
 from napari_medsam.session import Accepted, Session
+
+FARTHEST = 1_000_000
+"""Pixels from the corner of an image to a point of a stroke, which is walked pixel by pixel."""
 
 
 def load_model(
@@ -45,19 +48,21 @@ def load_model(
     checkpoint : path, optional
         A file of weights of your own, used in place; the published ones when left out.
     device : str
-        auto, cpu, mps, cuda or cuda:N.
+        auto, cpu, mps, cuda or cuda:N. Built-in models run on the CPU, whichever of these it is.
     precision : str
-        auto, float32, bfloat16 or float16.
+        auto, float32, bfloat16 or float16; of no consequence for built-in models.
     weights : path, optional
         Folder to look for weights in, before the ones of the environment.
 
     Raises
     ------
     ModelError
-        There is no such model or device, or its weights are not here or wrong; nothing is ever fetched.
+        There is no such model, device or precision, or its weights are not here or wrong; nothing is ever fetched.
     """
     places = Places.from_environment(option=None if weights is None else Path(weights))
-    loader = Loader(places, Compute(device, precision))
+    compute = Compute(device, precision)
+    require_names(compute)
+    loader = Loader(places, compute)
     if not checkpoint:
         return loader(name)
     return loader(registry.reference(name, checkpoint) if name else loader.recognise(Path(checkpoint)))
@@ -87,14 +92,10 @@ def make_prompts(
     PromptError
         A box without four whole numbers, one below 2 x 2 pixels, or a point whose sign is not +1 or -1.
     """
-    try:
-        each = tuple(points)
-    except TypeError:
-        raise PromptError(f"Points are a list of (row, column, sign), not {points!r}.") from None
     return Prompts(
         None if box is None else _box(box),
-        tuple(_point(p) for p in each),
-        tuple(_stroke(s) for s in strokes),
+        tuple(_point(p) for p in _each(points, "Points are a list of (row, column, sign)")),
+        tuple(_stroke(s) for s in _each(strokes, "Strokes are a list of lines of (row, column)")),
         mask if mask is None or isinstance(mask, MaskPrompt) else MaskPrompt(mask),
     )
 
@@ -222,10 +223,19 @@ def segmenter_of(model: str | Model) -> Segmenter:
     raise UnsupportedError(f"{found.spec.title} labels by itself and takes no prompts; use label_image.")
 
 
+def _each(given: Iterable[Any], what: str) -> tuple[Any, ...]:
+    try:
+        return tuple(given)
+    except TypeError:
+        raise PromptError(f"{what}, not {given!r}.") from None
+
+
 def _stroke(points: Sequence[Sequence[float]]) -> Stroke:
     values = _numbers(points)
     if values is None or values.ndim != 2 or values.shape[1] != 2:
         raise PromptError(f"A stroke is a list of (row, column), not {points!r}.")
+    if (np.abs(values) > FARTHEST).any():
+        raise PromptError(f"A stroke has a point more than {FARTHEST} pixels away. Give rows and columns of the image.")
     return Stroke(tuple((float(r), float(c)) for r, c in values))
 
 
@@ -247,5 +257,5 @@ def _numbers(given: Any) -> NDArray[np.float64] | None:
     """`given` as an array, None when it holds anything but numbers."""
     try:
         return np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number that no float can be
         return None

@@ -15,7 +15,7 @@ from napari_medsam.errors import PromptError
 from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.models.base import ModelSpec
-from napari_medsam.prompts import Box, Line, Prompts
+from napari_medsam.prompts import Box, Ends, Line, Prompts
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.starts import boxed
 from napari_medsam.propagation.subject import Span
@@ -57,7 +57,11 @@ def add_prompts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", action=Drawn, metavar="z,y0,x0,y1,x1[,y2,x2,y3,x3]", help=line)
     named = "name of the object that the boxes and lines after it are of; may be repeated"
     parser.add_argument("--object", metavar="NAME", help=named)
-    parser.add_argument("--boxes", metavar="FILE.json", help="objects with prompts, as for `segment`; see the README")
+    file = (
+        'objects with prompts, as for `segment`, or with a "line": [[row, column], [row, column]], or [long axis, '
+        'short axis] of that form, and with a "span": [first, last]; see the README'
+    )
+    parser.add_argument("--boxes", metavar="FILE.json", help=file)
     parser.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what the slices are (default: axial)")
     parser.set_defaults(drawn=[])
 
@@ -169,22 +173,27 @@ def _entry_task(entry: Any, image: Image, number: int, spec: ModelSpec) -> api.T
     return task
 
 
-def _line_prompts(ends: Any, plane: Plane, image: Image, spec: ModelSpec) -> Prompts:
-    """A line from [[end, end], [end, end] or []], each end (row, column), as prompts."""
-    try:
-        long, short = (np.asarray(each, dtype=np.float64).tolist() for each in [*ends, []][:2])
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"A line is [[row, column], [row, column]] for each of its axes, not {ends!r}.") from error
-    line = Line(_pair(long), _pair(short) if short else ())
+def _line_prompts(given: Any, plane: Plane, image: Image, spec: ModelSpec) -> Prompts:
+    """A line as prompts, from its axis [end, end], or from [long axis, short axis or []]; each end (row, column)."""
+    long, *short = _axes(given)
     pixel = image.grid.spacing[plane.axes[0]], image.grid.spacing[plane.axes[1]]
-    return line.prompts(pixel, spec.prompts)
+    return Line(long, short[0] if short else ()).prompts(pixel, spec.prompts)
 
 
-def _pair(ends: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    if np.shape(ends) != (2, 2):
-        raise PromptError(f"An axis of a line has two ends of (row, column), not {ends!r}.")
-    (r0, c0), (r1, c1) = ends
-    return (r0, c0), (r1, c1)
+def _axes(given: Any) -> list[Ends]:
+    """The long axis of a line, and the short one where that was drawn."""
+    try:
+        axes = np.asarray([each for each in given if each != []], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        axes = np.empty(0)
+    if axes.shape == (2, 2):  # one axis, without a list around it
+        axes = axes[np.newaxis]
+    if axes.shape not in ((1, 2, 2), (2, 2, 2)):
+        raise PromptError(
+            "A line is [[row, column], [row, column]], its two ends, or [long axis, short axis] with the ends of both, "
+            f"not {given!r}."
+        )
+    return [((float(a), float(b)), (float(c), float(d))) for (a, b), (c, d) in axes]
 
 
 def _span(given: Any, number: int) -> Span:

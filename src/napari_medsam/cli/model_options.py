@@ -17,7 +17,8 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = registry.D
     parser.add_argument("--model", metavar="NAME", type=_known, help=name)
     parser.add_argument("--checkpoint", metavar="FILE", help="weights of your own; recognised when --model is left out")
     parser.add_argument("--weights", metavar="FOLDER", help="folder to look for weights in first")
-    parser.add_argument("--device", default=AUTO, help="auto, cpu, mps, cuda or cuda:N (default: auto)")
+    device = "auto, cpu, mps, cuda or cuda:N (default: auto); built-in models run on the CPU"
+    parser.add_argument("--device", default=AUTO, help=device)
     parser.add_argument("--precision", default=AUTO, choices=PRECISIONS, help="of the encoder (default: auto)")
 
 

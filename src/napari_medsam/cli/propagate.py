@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,23 @@ from napari_medsam.cli.running import Interrupt, Progress
 from napari_medsam.cli.segment import refuse_over, require_folder, window_of
 from napari_medsam.errors import GeometryError, MedsamError, PromptError
 from napari_medsam.image import Image
-from napari_medsam.io import SavedLabels, label_path, read_image, read_labels, write_labels
-from napari_medsam.io.atomic import replacing
+from napari_medsam.io import (
+    SavedLabels,
+    label_path,
+    names_path,
+    read_image,
+    read_labels,
+    require_writable,
+    write_labels,
+)
+from napari_medsam.io.atomic import replacing, require_replaceable
 from napari_medsam.io.labelled import SAME
 from napari_medsam.masks import Overlap
 from napari_medsam.propagation.plan import Way
 from napari_medsam.propagation.prompting import Feed, Prompting
 from napari_medsam.propagation.stack import Stack
 from napari_medsam.propagation.stopping import StopRules
+from napari_medsam.propagation.why import Why
 from napari_medsam.shapes import CleanUp, Operation
 
 WAYS = {way.name.lower(): way for way in Way}
@@ -68,7 +78,7 @@ def propagate(options: argparse.Namespace) -> int:
         )
         progress.end()
         interrupt.leave()
-        return _tell(image, options, stack, done)
+        return _tell(image, options, stack, tasks, done)
 
 
 def _asked(options: argparse.Namespace, stack: Stack) -> dict[str, Any]:
@@ -86,7 +96,9 @@ def _asked(options: argparse.Namespace, stack: Stack) -> dict[str, Any]:
     }
 
 
-def _tell(image: Image, options: argparse.Namespace, stack: Stack, done: api.Propagated) -> int:
+def _tell(
+    image: Image, options: argparse.Namespace, stack: Stack, tasks: Sequence[api.Task], done: api.Propagated
+) -> int:
     """Write what was found, say what it is; the exit status."""
     if not done.slices:
         why = done.error or ("Stopped before anything was found." if done.cancelled else _nothing(done))
@@ -95,7 +107,7 @@ def _tell(image: Image, options: argparse.Namespace, stack: Stack, done: api.Pro
     written = write_labels(options.output, done.labels, grid=image.grid, source=image.source, names=done.names)
     for value in dict.fromkeys(found.value for found in done.slices):
         print(_line(done, value))
-    for note in done.notes:
+    for note in (*done.notes, *_short_of_boxes(options, stack, tasks, done)):
         print(f"note: {note}")
     if done.kept:
         print(f"note: {done.kept} slices were certain and were left as they are")
@@ -110,15 +122,39 @@ def _tell(image: Image, options: argparse.Namespace, stack: Stack, done: api.Pro
 
 
 def _line(done: api.Propagated, value: int) -> str:
-    """One object in a line: the slices that it was found on, and the least sure of them."""
+    """One object in a line: the slices that it was found on, the least sure of them, and why it ends where it does."""
     mine = [found for found in done.slices if found.value == value]
     least = min(mine, key=lambda found: found.score)
     reach = f"slices {min(f.position for f in mine)} to {max(f.position for f in mine)}"
     count = np.count_nonzero(done.labels == value)
+    ended = [e for e in done.ended if e.value == value and e.why != Why.MET]  # between two keys it goes on
+    ends = "; ".join(f"{e.direction} on slice {e.position}, {e.why}" for e in ended)
     return (
         f"{value:4d}  {done.names.get(value, str(value)):24s} {reach}  {count} voxels  "
-        f"lowest score {least.score:.2f} on slice {least.position}"
+        f"lowest score {least.score:.2f} on slice {least.position}" + (f"  ended: {ends}" if ends else "")
     )
+
+
+def _short_of_boxes(
+    options: argparse.Namespace, stack: Stack, tasks: Sequence[api.Task], done: api.Propagated
+) -> Iterator[str]:
+    """A note for each 3D box whose object was lost before the box ends, as it may be when it is followed."""
+    for task in tasks:
+        if task.span is None or task.prompts.box is None or options.way == "box":
+            continue
+        span, key = task.span.common(range_of(options, stack)), stack.position(task.plane)
+        ends = {"down": span.first, "up": span.last}
+        mine = [e for e in done.ended if e.source == key and _is_of(task, e.value, done.names)]
+        if any(e.position != ends[e.direction] and e.why not in (Why.MET, Why.STOP_HERE) for e in mine):
+            yield (
+                f"the 3D box goes from slice {span.first} to {span.last}, and the object was not found on all of them; "
+                "--way box asks with the box itself on each"
+            )
+
+
+def _is_of(task: api.Task, value: int, names: Mapping[int, str]) -> bool:
+    """Whether the object with a label can be the one of a task."""
+    return (task.value is None or task.value == value) and (not task.name or names.get(value) == task.name)
 
 
 def _nothing(done: api.Propagated) -> str:
@@ -154,8 +190,12 @@ def _refuse_outputs(options: argparse.Namespace) -> None:
         refuse_over(path, options.image, "the image itself", option)
         refuse_over(path, options.labels or "", "what --labels reads", option)
         refuse_over(path, options.boxes or "", "what --boxes reads", option)
-    if options.report and os.path.realpath(options.report) == os.path.realpath(out):
-        raise PromptError(f"{out.name} is where the labels go. Choose another --report.")
+    for path, what in ((out, "labels"), (names_path(out), "names of the labels")):
+        if options.report and os.path.realpath(options.report) == os.path.realpath(path):
+            raise PromptError(f"{path.name} is where the {what} go. Choose another --report.")
+    require_writable(options.output)
+    if options.report:
+        require_replaceable(Path(options.report))
 
 
 def _existing(path: str, image: Image) -> SavedLabels:

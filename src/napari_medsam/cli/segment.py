@@ -17,7 +17,7 @@ from napari_medsam.errors import PromptError, WriteError
 from napari_medsam.geometry import VIEWS, Plane
 from napari_medsam.image import Image
 from napari_medsam.intensity import CT_PRESETS, Window
-from napari_medsam.io import label_path, read_image, write_labels
+from napari_medsam.io import label_path, read_image, require_writable, write_labels
 from napari_medsam.masks import Overlap
 
 FILE_KEYS = ("objects", "window", "model")
@@ -90,7 +90,7 @@ def task_of_entry(entry: Any, image: Image, number: int, more: Collection[str] =
         plane = plane_of(tuple(_whole(i, "a slice") for i in at), image.grid.ndim, entry.get("view", "axial"))
         prompts = api.make_prompts(entry.get("box"), entry.get("points", ()), entry.get("strokes", ()))
         value = None if entry.get("label") is None else _whole(entry["label"], "a label")
-        name = "" if entry.get("name") is None else str(entry["name"])
+        name = "" if entry.get("name") is None else _text(entry["name"], "a name")
     except (TypeError, ValueError) as error:
         raise PromptError(f"Object {number} of the prompt file cannot be used: {error}") from error
     if value is not None and value < 1:
@@ -119,7 +119,7 @@ def load_json(path: str) -> dict[str, Any]:
     """What a prompt file holds; PromptError when it is none."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: brackets in brackets without end
         raise PromptError(f"The prompt file {path} cannot be read: {error}") from error
     if isinstance(found, list):
         found = {"objects": found}
@@ -128,6 +128,8 @@ def load_json(path: str) -> dict[str, Any]:
     unknown = sorted(found.keys() - FILE_KEYS)
     if unknown:
         raise PromptError(f"The prompt file {path} may hold {', '.join(FILE_KEYS)}, not {', '.join(unknown)}.")
+    if found.get("model") is not None:
+        _text(found["model"], f'"model" in the prompt file {path}')
     return found
 
 
@@ -152,9 +154,16 @@ def window_of_text(text: str) -> Window:
 
 
 def _whole(given: Any, what: str) -> int:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or given != int(given):
+    # JSON as Python reads it has Infinity and NaN, which are no integers
+    if type(given) is not int and not (isinstance(given, float) and given.is_integer()):
         raise PromptError(f"{what} is a whole number, not {given!r}")
     return int(given)
+
+
+def _text(given: Any, what: str) -> str:
+    if not isinstance(given, str):
+        raise PromptError(f"{what} is text in quotes, not {given!r}.")
+    return given
 
 
 def refuse_output(image: str, output: str) -> None:
@@ -162,6 +171,7 @@ def refuse_output(image: str, output: str) -> None:
     path = label_path(output)
     require_folder(path)
     refuse_over(path, image, "the image itself")
+    require_writable(output)
 
 
 def require_folder(written: Path) -> None:
@@ -192,7 +202,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("image", help="NIfTI, NRRD, MHA/MHD, TIFF or DICOM file, or a folder with a DICOM series")
     box = "slice, then first row, first column, end row, end column (half open); may be repeated"
     parser.add_argument("--box", action="append", default=[], type=whole_numbers, metavar="z,y0,x0,y1,x1", help=box)
-    parser.add_argument("--boxes", metavar="FILE.json", help="objects with boxes and points; see the README")
+    parser.add_argument("--boxes", metavar="FILE.json", help="objects with boxes, points and strokes; see the README")
     parser.add_argument("--view", choices=tuple(VIEWS), default="axial", help="what --box counts in (default: axial)")
     frames = "in a series, draw the same on this many frames after it too, for the same objects (default: 0)"
     parser.add_argument("--frames", type=int, default=0, metavar="N", help=frames)

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,11 +40,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         The system refuses; says the path, why, and what to do. Other exceptions of the block pass unchanged.
     """
     target = Path(os.path.realpath(path))
-    # short, because the target's own name may already be as long as the file system allows
-    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
-        if os.path.isdir(target):
-            raise IsADirectoryError(errno.EISDIR, "is a directory", str(target))
+    temporary = _beside(target)
+    with _explained(path, target):
+        _require_no_folder(target)
         try:
             with temporary.open("xb") as file:
                 yield file
@@ -56,6 +55,42 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise the WriteError of `replacing` where it would be refused at once: before the work, not after it."""
+    target = Path(os.path.realpath(path))
+    temporary = _beside(target)
+    with _explained(path, target):
+        _require_no_folder(target)
+        # no flag of the system tells it for every user and drive, so a file is made, and goes again
+        try:
+            temporary.open("xb").close()
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    # short, because the target's own name may already be as long as the file system allows
+    return target.with_name(f".{secrets.token_hex(6)}.tmp")
+
+
+def _require_no_folder(target: Path) -> None:
+    """Raise OSError for a folder, and for a name that no file can have."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", str(target))
+
+
+@contextmanager
+def _explained(path: Path, target: Path) -> Iterator[None]:
+    """Turn what the system refuses into a WriteError."""
+    try:
+        yield
     except WriteError:
         raise
     except OSError as error:

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_medsam.errors import GeometryError, LabelsError, WriteError
 from napari_medsam.geometry import FloatArray, Grid
-from napari_medsam.io.atomic import replacing
+from napari_medsam.io.atomic import replacing, require_replaceable
 from napari_medsam.io.files import NIFTI
-from napari_medsam.io.names import require_own_table, write_names
+from napari_medsam.io.names import names_path, require_own_table, write_names
 from napari_medsam.io.nifti import SECONDS
 from napari_medsam.io.orient import LPS, from_lps, source_grid
 
@@ -61,7 +61,8 @@ def write_labels(
     source : mapping, optional
         `Image.source` of the image that the labels were drawn on.
     names : mapping of int to str, optional
-        Written to `<stem>.tsv`, whose other rows and columns stay; nothing is written when None or empty.
+        Of every label: written to `<stem>.tsv`. Of a table that is there, rows of values without a name here go, as
+        their objects were of the labels that are replaced; other columns stay. Nothing is written when None or empty.
     colors : mapping of int to str, optional
         Hex colours for the table.
 
@@ -80,13 +81,11 @@ def write_labels(
         The system refuses; the file to write is the one that `source` was read from, and that holds no labels; a name
         without its suffix is that of an existing file; or the name table would replace some other file.
     """
-    path = _free_path(path, source)
+    path = require_writable(path, source, named=bool(names))
     voxels = np.asarray(labels)
     if voxels.shape != grid.shape:
         raise LabelsError(f"The labels have the shape {voxels.shape}, but their grid says {grid.shape}.")
     voxels = voxels.astype(label_type(voxels), copy=False)
-    if names:
-        require_own_table(path)
     image = _image(voxels, grid, source)
     with replacing(path) as file:
         _write(image, file, zipped=path.name.lower().endswith(".gz"))
@@ -99,6 +98,36 @@ def label_path(path: str | Path) -> Path:
     """Where labels for `path` really go: .nii.gz is appended unless the name ends in .nii or .nii.gz."""
     path = Path(path)
     return path if path.name.lower().endswith(NIFTI) else path.with_name(f"{path.name}.nii.gz")
+
+
+def require_writable(typed: str | Path, source: Mapping[str, Any] | None = None, *, named: bool = True) -> Path:
+    """Make sure, before the work, that `write_labels` will be able to write.
+
+    Parameters
+    ----------
+    typed : path
+        As for `write_labels`.
+    source : mapping, optional
+        `Image.source` of the image, whose own file is refused.
+    named : bool
+        Whether a table of names will go beside it.
+
+    Returns
+    -------
+    Path
+        The path that will really be written.
+
+    Raises
+    ------
+    WriteError
+        As from `write_labels`.
+    """
+    path = _free_path(typed, source)
+    require_replaceable(path)
+    if named:
+        require_own_table(path)
+        require_replaceable(names_path(path))
+    return path
 
 
 def _free_path(typed: str | Path, source: Mapping[str, Any] | None) -> Path:

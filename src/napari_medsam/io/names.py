@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from napari_medsam.errors import LabelsError, ReadError, WriteError
@@ -56,7 +56,8 @@ def read_names(path: str | Path) -> dict[int, str]:
 def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] | None = None) -> Path:
     """Write the name table beside the label file `path`, whole or not at all, and return its path.
 
-    A table that is there is continued: its columns, and the rows of other values, stay; new values go to its end.
+    A table that is there is continued: its columns and the order of its rows stay, and new values go to its end. Rows
+    of values that `names` does not have go, but for the background's: their objects were of labels that are replaced.
     Nothing is written when `names` is empty. `colors` are hex strings such as "#ff8800". Tabs and line breaks in a
     name become spaces.
 
@@ -71,8 +72,9 @@ def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] 
     if not names:
         return table
     require_own_table(path)
-    rows = [row for row in _rows(table) if any(row)] if os.path.exists(table) else [[INDEX, NAME]]
-    _put(rows, {_value(value): {NAME: names[value]} for value in names})
+    cells = {_value(value): {NAME: names[value]} for value in names}
+    rows = _of_values(cells.keys() | {0}, _rows(table)) if os.path.exists(table) else [[INDEX, NAME]]
+    _put(rows, cells)
     if colors:
         _add_column(rows, COLOR)
         _put(rows, {_value(value): {COLOR: colors[value]} for value in names if value in colors})
@@ -80,6 +82,12 @@ def write_names(path: Path, names: Mapping[int, str], colors: Mapping[int, str] 
     with replacing(table) as file:
         file.write(text.encode())
     return table
+
+
+def _of_values(values: Collection[int], rows: Sequence[list[str]]) -> list[list[str]]:
+    """The first row of a table, which names the columns, and the rows of `values`."""
+    at = rows[0].index(INDEX)
+    return [rows[0], *(row for row in rows[1:] if any(row) and int(row[at]) in values)]
 
 
 def _put(rows: list[list[str]], cells: Mapping[int, Mapping[str, str]]) -> None:

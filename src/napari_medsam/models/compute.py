@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 AUTO = "auto"
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
 PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 
 
@@ -32,6 +34,14 @@ class Compute:
 
     device: str = AUTO
     precision: str = AUTO
+
+
+def require_names(compute: Compute) -> None:
+    """Raise ModelError for a device or a precision whose name is none, without a look at the machine or at torch."""
+    if not DEVICE.fullmatch(compute.device):
+        raise ModelError(f"There is no device {compute.device!r}; devices are auto, cpu, mps, cuda and cuda:N.")
+    if compute.precision not in PRECISIONS:
+        raise ModelError(f"There is no precision {compute.precision!r}; there are: {', '.join(PRECISIONS)}.")
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -75,8 +85,7 @@ def precision_of(compute: Compute, device: torch.device) -> torch.dtype:
     """
     import torch
 
-    if compute.precision not in PRECISIONS:
-        raise ModelError(f"There is no precision {compute.precision!r}; there are: {', '.join(PRECISIONS)}.")
+    require_names(compute)
     if compute.precision != AUTO:
         chosen: torch.dtype = getattr(torch, compute.precision)
         return chosen

@@ -11,7 +11,7 @@ import pytest
 from napari_medsam.errors import WriteError
 from napari_medsam.geometry import Grid
 from napari_medsam.io import atomic, write_labels
-from napari_medsam.io.atomic import replacing
+from napari_medsam.io.atomic import replacing, require_replaceable
 
 
 def fail_with(number):
@@ -97,6 +97,27 @@ def test_missing_folder_and_folder_as_a_name(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WriteError, match="not a folder"), replacing(tmp_path / "file" / "a"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("no/a", "folder does not exist"), (".", "is a folder"), ("file/a", "not a folder"), ("a" * 300, "too long")],
+)
+def test_what_would_be_refused_can_be_asked_before(tmp_path, name, word):
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(WriteError, match=word):
+        require_replaceable(tmp_path / name)
+    require_replaceable(tmp_path / "fresh")
+    require_replaceable(tmp_path / "file")
+    assert ([p.name for p in tmp_path.iterdir()], (tmp_path / "file").read_bytes()) == (["file"], b"old")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_takes_no_file_is_told_before(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(atomic.Path, "open", fail_with(number))
+    with pytest.raises(WriteError, match=r"may not write|read-only"):
+        require_replaceable(tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 1)() == 0, reason="permissions do not bind root")

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from napari_medsam.errors import GeometryError, LabelsError, WriteError
 from napari_medsam.geometry import Grid
-from napari_medsam.io import read_image, read_labels, write_labels
+from napari_medsam.io import read_image, read_labels, require_writable, write_labels
 from napari_medsam.io.labels import AFFINE_FIELDS
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -309,12 +309,55 @@ def test_no_names_leave_the_table_alone(tmp_path, labels, names, content):
     assert (tmp_path / "o.tsv").read_bytes() == content
 
 
-def test_saving_over_labels_keeps_what_the_table_knows_besides(tmp_path, labels):
+def test_saving_over_labels_keeps_what_the_table_knows_of_these_besides(tmp_path, labels):
     grid = Grid.from_spacing(labels.shape, (3, 1, 2))
-    (tmp_path / "o.tsv").write_text("index\tname\tcomment\n3\told\tseen twice\n9\tnot opened\tkept\n")
+    (tmp_path / "o.tsv").write_text("index\tname\tcomment\n3\told\tseen twice\n9\tof the old labels\tgone\n")
     path = write_labels(tmp_path / "o.nii", labels, grid=grid, names={1: "a", 3: "b"})
-    assert read_labels(path).names == {1: "a", 3: "b", 9: "not opened"}
-    assert "3\tb\tseen twice\n9\tnot opened\tkept\n" in (tmp_path / "o.tsv").read_text()
+    assert read_labels(path).names == {1: "a", 3: "b"}
+    assert (tmp_path / "o.tsv").read_text() == "index\tname\tcomment\n3\tb\tseen twice\n1\ta\tn/a\n"
+
+
+def in_the_way(folder, typed):
+    """Something that labels must not replace, or cannot."""
+    if typed in ("folder.nii", "table/o.nii"):
+        (folder / typed).with_suffix(".tsv" if "/" in typed else ".nii").mkdir(parents=True)
+    if typed == "there":
+        (folder / "there.nii.gz").write_bytes(b"anything")
+    if typed == "events.nii":
+        (folder / "events.tsv").write_text("onset\tduration\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        ("folder.nii", "is a folder"),
+        ("table/o.nii", "in the way"),
+        ("there", "exists"),
+        ("events.nii", "in the way"),
+        ("none/o.nii", "folder does not exist"),
+        ("a" * 300, "too long"),
+    ],
+)
+def test_what_cannot_be_written_is_known_before_and_as_at_the_end(tmp_path, labels, typed, word):
+    in_the_way(tmp_path, typed)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(WriteError, match=word) as early:
+        require_writable(tmp_path / typed)
+    with pytest.raises(WriteError) as late:
+        write_labels(tmp_path / typed, labels, grid=Grid.from_spacing(labels.shape, (3, 1, 2)), names={1: "a"})
+    assert str(late.value) == str(early.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_can_be_written_leaves_no_trace_when_asked_about(tmp_path, scan):
+    before = scan.read_bytes(), sorted(os.listdir(tmp_path))
+    assert require_writable(tmp_path / "o") == tmp_path / "o.nii.gz"
+    assert require_writable(scan) == scan
+    assert (scan.read_bytes(), sorted(os.listdir(tmp_path))) == before
+    (tmp_path / "o.tsv").write_text("onset\n")
+    assert require_writable(tmp_path / "o", named=False) == tmp_path / "o.nii.gz"
+    with pytest.raises(WriteError, match="the image itself"):
+        require_writable(scan, read_image(scan).source)
 
 
 @pytest.fixture

@@ -50,11 +50,17 @@ def test_values_that_are_no_labels(tmp_path, value):
 
 
 MERGED = {
-    "columns and rows of others stay": (
+    "columns of others stay": (
         "volume\tname\tindex\tmapping\n3.5\tliver\t6\tR\n1\tspleen\t1\tL\n",
-        {6: "Leber", 2: "new"},
+        {6: "Leber", 1: "spleen", 2: "new"},
         None,
         "volume\tname\tindex\tmapping\n3.5\tLeber\t6\tR\n1\tspleen\t1\tL\nn/a\tnew\t2\tn/a\n",
+    ),
+    "rows of values without a name go, but for the background's": (
+        "index\tname\tnote\n0\tair\tdark\n3\tspleen\tgone\n1\tliver\tlarge\n 02\tkidney\tgone\n",
+        {1: "Leber", 4: "new"},
+        None,
+        "index\tname\tnote\n0\tair\tdark\n1\tLeber\tlarge\n4\tnew\tn/a\n",
     ),
     "colours stay where none is given": (
         "index\tname\tcolor\n1\ta\t#111111\n2\tb\t#222222\n",
@@ -64,7 +70,7 @@ MERGED = {
     ),
     "a column for colours is added": (
         "index\tname\n1\ta\n2\tb\textra\n",
-        {1: "a"},
+        {1: "a", 2: "b"},
         {1: "#ffffff"},
         "index\tname\tcolor\n1\ta\t#ffffff\n2\tb\tn/a\textra\n",
     ),
