@@ -57,6 +57,16 @@ def follow_settings(group: str, act: Callable[[Any], None]) -> None:
         getattr(get_plugin_settings("napari-medsam"), group).events.connect(act)
 
 
+def canvas_widget(viewer: Any) -> Any:
+    """The Qt widget that draws the layers and takes keys; None where this napari keeps it elsewhere.
+
+    There is a public way to take pictures of it, but none to give it the keyboard.
+    """
+    with contextlib.suppress(AttributeError, RuntimeError):  # no window, or one that is gone
+        return viewer.window._qt_viewer.canvas.native
+    return None
+
+
 def is_closing(viewer: Any) -> bool:
     """Whether `Viewer.close` was called, which takes all layers away before the window goes; napari does not say so.
 

@@ -23,18 +23,18 @@ from napari_medsam.geometry import VIEWS
 from napari_medsam.masks import Overlap
 from napari_medsam.prompts import PromptKind
 from napari_medsam.widgets.actions import key_of, register_actions
-from napari_medsam.widgets.compat import unwrapped
+from napari_medsam.widgets.compat import canvas_widget, unwrapped
 from napari_medsam.widgets.controller import Controller
 from napari_medsam.widgets.controllers import attach
+from napari_medsam.widgets.focus import KeysBack
 from napari_medsam.widgets.model_choice import said_of
-from napari_medsam.widgets.model_panel import ModelPanel, weights_in
+from napari_medsam.widgets.model_panel import ModelPanel, weights_in, with_button
 from napari_medsam.widgets.panels import (
     NARROW,
     LabelPanel,
     LayerCombo,
     ObjectPanel,
     ProposalPanel,
-    StatusLine,
     WindowPanel,
     button,
     folding,
@@ -42,6 +42,7 @@ from napari_medsam.widgets.panels import (
     side_by_side,
 )
 from napari_medsam.widgets.saving import save_in_background
+from napari_medsam.widgets.status_line import StatusLine
 from napari_medsam.widgets.store_section import StoreSection
 from napari_medsam.widgets.volume_section import VolumeSection
 
@@ -73,9 +74,10 @@ class SegmentDock(QWidget):
         self._make_parts()
         self._lay_out()
         self._connect()
+        self._keys = KeysBack(self, partial(canvas_widget, viewer))
         self._adopt_image()
         self.refresh()
-        self.status.show_line(*self.controller.status)
+        self._show_said(*self.controller.status)
 
     def refresh(self) -> None:
         """Show the state of the controller and the layers that there are."""
@@ -273,10 +275,13 @@ class SegmentDock(QWidget):
         for combo in (self.shapes, self.points):
             combo.chosen.connect(lambda _: c.choose_prompts(self.shapes.value(), self.points.value()))
         c.changed.connect(self.refresh)
-        c.said.connect(self.status.show_line)
+        c.said.connect(self._show_said)
         events = c.viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered, events.renamed):
             emitter.connect(self._on_layers)
+
+    def _show_said(self, text: str, kind: str) -> None:
+        self.status.show_line(with_button(text), kind)
 
     def _on_layers(self, event: Any = None) -> None:
         self._adopt_image()

@@ -20,6 +20,9 @@ from napari_medsam.widgets.model_question import WhoseWeights
 from napari_medsam.widgets.panels import NARROW, side_by_side
 
 MORE = "More models ..."
+IN_A_SHELL = "fetch it (napari-medsam fetch "
+"""What `models` says of weights that are missing; it knows of no window."""
+IN_THE_WINDOW = "fetch it (... beside Model, then Fetch; or in a shell: napari-medsam fetch "
 
 
 class ModelPanel(QObject):
@@ -181,11 +184,16 @@ class ModelPanel(QObject):
 
     def _tell_error(self, error: Exception) -> None:
         if self.dialog is not None:
-            self.dialog.say(str(error), wrong=True)
+            self.dialog.say(with_button(str(error)), wrong=True)
 
     def _tell(self, text: str, kind: str) -> None:
         if self.dialog is not None:
             self.dialog.say(text, wrong=kind == "error")
+
+
+def with_button(text: str) -> str:
+    """What went wrong, with the button that mends it where weights are missing."""
+    return text.replace(IN_A_SHELL, IN_THE_WINDOW)
 
 
 def weights_in(event: Any) -> str:

@@ -6,8 +6,15 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qtpy.QtCore import QEvent, QTimer, Signal
-from qtpy.QtGui import QPalette
+from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, Signal
+from qtpy.QtGui import (
+    QColor,
+    QIcon,
+    QPainter,
+    QPalette,
+    QPixmap,
+    QPolygonF,
+)
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -232,42 +239,23 @@ class ProposalPanel(QWidget):
         self.text.setText("no proposal" if score is None else f"score {score:.2f}, mask {candidate + 1} of {count}")
 
 
-class StatusLine(QLabel):
-    """One line of fixed place: what the plugin is doing, or what went wrong (whole text in the tooltip)."""
+class Fold(QCollapsible):
+    """A section that folds; its triangle points right when it is folded, and has the colour of the text."""
 
-    COLORS = {"busy": ("#d9a400", "#7a5600"), "error": ("#ff6b5e", "#b3261e")}
-    """On a dark ground and on a light one: each can be read on those of napari's themes, with 4.5 : 1 at least."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._kind = "ready"
-        self._colouring = False
-        self.setSizePolicy(NARROW, QSizePolicy.Policy.Fixed)
-        self.setWordWrap(True)
-        self.setFixedHeight(self.fontMetrics().lineSpacing() * 4)
-
-    def show_line(self, text: str, kind: str) -> None:
-        """Show a line; `kind` is ready, busy or error."""
-        self._kind = kind
-        self.setText(text)
-        self.setToolTip(text)
-        self._colour()
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._draw()
 
     def changeEvent(self, event: Any) -> None:
         """Follow the theme."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
-            self._colour()
+            self._draw()
 
-    def _colour(self) -> None:
-        if self._colouring:  # a new style sheet is a change of style, and in the midst of it the palette is another
-            return
-        self._colouring = True
-        light = self.palette().color(QPalette.ColorRole.Window).lightness() > 127
-        sheet = f"color: {self.COLORS[self._kind][light]};" if self._kind in self.COLORS else ""
-        if sheet != self.styleSheet():
-            self.setStyleSheet(sheet)
-        self._colouring = False
+    def _draw(self) -> None:
+        colour = self.palette().color(QPalette.ColorRole.WindowText)
+        self.setCollapsedIcon(_triangle(colour, ((0.3, 0.1), (0.8, 0.5), (0.3, 0.9))))
+        self.setExpandedIcon(_triangle(colour, ((0.1, 0.3), (0.9, 0.3), (0.5, 0.8))))
 
 
 def button(text: str, tip: str, key: str, act: Callable[[], Any]) -> QPushButton:
@@ -286,7 +274,7 @@ def short_key(text: str) -> str:
 
 def folding(title: str, content: QWidget) -> QCollapsible:
     """A section that folds, as wide as what is around it; unfolded, it is scrolled into view."""
-    fold = QCollapsible(title)
+    fold = Fold(title)
     fold.setDuration(UNFOLD_MS)
     fold.addWidget(content)
     for part, below in ((fold, 0), (fold.content(), 4)):
@@ -325,6 +313,20 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget, 1)
     return row
+
+
+def _triangle(colour: QColor, corners: Iterable[tuple[float, float]]) -> QIcon:
+    """An icon, from corners between 0 and 1."""
+    side = 64  # more than any screen needs
+    picture = QPixmap(side, side)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(colour)
+    painter.drawPolygon(QPolygonF([QPointF(x * side, y * side) for x, y in corners]))
+    painter.end()
+    return QIcon(picture)
 
 
 def _decimals(width: float, value: float) -> int:

@@ -75,7 +75,10 @@ class Prepare(QObject):
         """
         work = self._p.work
         if work is None:
-            raise ImageError("There is no image to prepare. Open one, or take File > Open Sample > napari-medsam.")
+            raise ImageError(
+                "There is no image to prepare. Open one, or take File > Open Sample > CT phantom with known organs "
+                "(MedSAM)."
+            )
         if self.running:
             return
         row = registry.parse(work.session.model)[0]

@@ -27,8 +27,9 @@ from superqt import QElidingLabel
 from napari_medsam.embeddings import Level
 from napari_medsam.models.checkpoints.parts import amount
 from napari_medsam.widgets.longrun import slices
-from napari_medsam.widgets.panels import NARROW, StatusLine, button
+from napari_medsam.widgets.panels import NARROW, button
 from napari_medsam.widgets.prefetch import Ahead
+from napari_medsam.widgets.status_line import StatusLine
 from napari_medsam.widgets.storage import KEPT, NOTHING, Choice, Filled
 
 AHEAD = {

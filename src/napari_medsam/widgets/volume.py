@@ -27,7 +27,7 @@ from napari_medsam.widgets.review import Review
 from napari_medsam.widgets.tidying import Tidying
 from napari_medsam.widgets.workspace import Workspace
 
-NO_IMAGE = "There is no image to work on. Open one, or take File > Open Sample > napari-medsam."
+NO_IMAGE = "There is no image to work on. Open one, or take File > Open Sample > CT phantom with known organs (MedSAM)."
 NOWHERE = -1
 BUSY = "A run is under way. Wait for it, or stop it first."
 
