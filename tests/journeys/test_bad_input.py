@@ -97,6 +97,15 @@ def test_a_click_in_box_mode_is_none_at_any_zoom(open_dock: Callable[..., Any], 
     assert np.unique(bench.labels.data).tolist() == [0, 1], "the box alone has become an object"
 
 
+def test_a_single_slice_offers_no_other_views(open_dock: Callable[..., Any]) -> None:
+    viewer, dock = open_dock()
+    for shape, views in (((30, 40), False), ((8, 30, 40), True)):
+        image = viewer.add_image(image_data(shape))
+        dock.controller.choose_image(image)
+        gui.settle(dock.controller)
+        assert [one.isEnabled() for one in dock.view_buttons] == [views] * 3
+
+
 def test_a_box_outside_and_partly_outside(small: Bench) -> None:
     add_box(small, Box(-8, -9, -2, -3))
     assert "outside" in error(small)

@@ -97,6 +97,8 @@ class SegmentDock(QWidget):
         self.proposal.setValue(draft.score if draft else None, draft.candidate if draft else 0, count)
         for widget in self._needs_image:
             widget.setEnabled(c.session is not None)
+        for view in self.view_buttons:  # a single slice has one view only
+            view.setEnabled(c.session is not None and c.image.ndim > 2)
         self._offer_tools()
         self.volume.refresh()
         self.store.refresh()
