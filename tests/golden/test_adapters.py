@@ -37,7 +37,7 @@ FLOAT32 = [("cpu", "float32"), pytest.param("cuda", "float32", marks=GPU)]
 REDUCED = [
     ("cpu", "bfloat16"),
     pytest.param("cpu", "float16", marks=EMULATED),
-    pytest.param("cuda", "bfloat16", marks=pytest.mark.gpu),
+    pytest.param("cuda", "bfloat16", marks=GPU),
     pytest.param("cuda", "float16", marks=GPU),
 ]
 
