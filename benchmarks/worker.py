@@ -240,9 +240,14 @@ def mark_memory(device: str, before: float) -> float:
     """From where what an encode adds is counted: on a GPU from now on, else from `before`, as no peak is forgotten."""
     if not device.startswith("cuda"):
         return before
-    torch.cuda.empty_cache()  # what others left to it, and what it would keep from them
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device) / 1e6
+
+
+def give_back(device: str) -> None:
+    """Leave the memory of a GPU that is not in use to those whose turn comes."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
 
 
 def fill_to_the_peak() -> None:
@@ -267,18 +272,19 @@ def timed(act: Callable[[], Any], device: str) -> tuple[tuple[float, float], Any
 def once(model: Model, device: str, before: float, batch: int = 0) -> dict[str, Any]:
     """An answer: encodes, decodes, and batches where the device gains from them.
 
-    A GPU that has waited for its turn is slow at first, so there the first of each is not told.
+    A GPU that has waited for its turn is slow at first, so there the first encode and the first batch are not told.
     """
-    before, times = mark_memory(device, before), ENCODES if device.startswith("cuda") else 0
-    spent, features = timed(model.encode, device)
-    answer: dict[str, Any] = {"encode": [spent], "added_mb": peak_mb(device) - before}
-    answer["encode"] = [timed(model.encode, device)[0] for _ in range(times)] or [spent]
+    before = mark_memory(device, before)
+    first, features = timed(model.encode, device)
+    answer: dict[str, Any] = {"added_mb": peak_mb(device) - before}
+    again = ENCODES if device.startswith("cuda") else 0
+    answer["encode"] = [timed(model.encode, device)[0] for _ in range(again)] or [first]
     answer["decode"] = [timed(partial(model.decode, features), device)[0] for _ in range(DECODES)]
     count = batch or model.batch()
     if count > 1 and model.encode_batch is not None:
         spents = [timed(partial(model.encode_batch, count), device)[0] for _ in range(1 + BATCHES)][1:]
         answer |= {"batch": count, "in batches": [tuple(one / count for one in spent) for spent in spents]}
-    mark_memory(device, before)
+    give_back(device)
     return answer
 
 

@@ -20,6 +20,16 @@ def axial_of(value: int) -> Plane:
     return Plane.across(0, int(np.argmax((value == TRUTH).sum(axis=(1, 2)))))
 
 
+def at_the_liver(bench, key):
+    """Show the slice with most of it and press the key of a tool: the plane, its rows and columns there, its middle."""
+    plane = axial_of(LIVER.label)
+    rows, columns = np.nonzero(TRUTH[plane.key] == LIVER.label)
+    middle = np.array([np.median(rows), np.median(columns)])
+    gui.show_voxel(bench.viewer, bench.image, plane.to_index([middle])[0])
+    gui.press(bench.viewer, key)
+    return plane, rows, columns, middle
+
+
 def drawn(bench):
     c = bench.controller
     p = c.proposals
@@ -29,11 +39,7 @@ def drawn(bench):
 
 
 def test_a_stroke_makes_an_object_and_shift_takes_away(bench) -> None:
-    plane = axial_of(LIVER.label)
-    rows, columns = np.nonzero(TRUTH[plane.key] == LIVER.label)
-    middle = np.array([np.median(rows), np.median(columns)])
-    gui.show_voxel(bench.viewer, bench.image, plane.to_index([middle])[0])
-    gui.press(bench.viewer, Qt.Key.Key_W)
+    plane, rows, _, middle = at_the_liver(bench, Qt.Key.Key_W)
     start, end = plane.to_index([middle - ALONG, middle + ALONG])
     gui.drag(bench.viewer, bench.image, start, end, steps=12)
     bench.settle()
@@ -60,11 +66,7 @@ def test_a_stroke_makes_an_object_and_shift_takes_away(bench) -> None:
 
 
 def test_a_stroke_refines_the_box_that_is_selected(bench) -> None:
-    plane = axial_of(LIVER.label)
-    rows, columns = np.nonzero(TRUTH[plane.key] == LIVER.label)
-    middle = np.array([np.median(rows), np.median(columns)])
-    gui.show_voxel(bench.viewer, bench.image, plane.to_index([middle])[0])
-    gui.press(bench.viewer, Qt.Key.Key_G)
+    plane, rows, columns, middle = at_the_liver(bench, Qt.Key.Key_G)
     corners = plane.to_index([(rows.min() - 2, columns.min() - 2), (rows.max() + 2, columns.max() + 2)])
     gui.drag(bench.viewer, bench.image, *corners)
     bench.settle()
@@ -79,11 +81,7 @@ def test_a_stroke_refines_the_box_that_is_selected(bench) -> None:
 
 def test_a_stroke_after_a_click_and_one_off_the_image_is_of_its_own_object_and_sign(bench) -> None:
     """napari takes off a path that is too short and keeps its features, which the next one would get."""
-    plane = axial_of(LIVER.label)
-    rows, columns = np.nonzero(TRUTH[plane.key] == LIVER.label)
-    middle = np.array([np.median(rows), np.median(columns)])
-    gui.show_voxel(bench.viewer, bench.image, plane.to_index([middle])[0])
-    gui.press(bench.viewer, Qt.Key.Key_W)
+    plane, *_, middle = at_the_liver(bench, Qt.Key.Key_W)
     start, end = plane.to_index([middle - ALONG, middle + ALONG])
     gui.drag(bench.viewer, bench.image, start, end, steps=12, keys=gui.SHIFT)
     bench.settle()

@@ -78,6 +78,8 @@ def label_image(
     ------
     ImageError, GeometryError, UnsupportedError, ModelError
         What was passed in cannot be used, or the first slice failed; the message says why and what to do.
+    InputError
+        `cancelled` failed before the first slice.
     """
     planes = axial_planes(image, slices)
     if isinstance(model, str):

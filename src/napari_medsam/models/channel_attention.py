@@ -13,7 +13,7 @@ What is left is small where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -70,7 +70,7 @@ def by_channels(
     asked = _joined(query, [_topped(by_row), _topped(by_column)], query.dtype)
     centred = (key.float() - key.float().mean(2, keepdim=True)) * depth**-0.5
     rows, columns = by_row.shape[-1], by_column.shape[-1]
-    told = _joined(centred, list(_marks(rows, columns, query)), query.dtype)
+    told = _joined(centred, _marks(rows, columns, query), query.dtype)
     values = value.reshape(b * heads, count, depth).contiguous()  # else each block copies it
     found = torch.empty_like(values)
     _fill(found, asked.flatten(0, 1), told.flatten(0, 1).transpose(1, 2), values)
@@ -88,7 +88,7 @@ def by_kernel(
     depth = query.shape[-1]
     # the kernel scales what is added with the rest
     added = [(_topped(one) * depth**0.5).clamp(min=NEVER) for one in (by_row, by_column)]
-    marks = list(_marks(by_row.shape[-1], by_column.shape[-1], key))
+    marks = _marks(by_row.shape[-1], by_column.shape[-1], key)
     asked, told = _joined(query, added, KERNEL, EIGHT), _joined(key, marks, KERNEL, EIGHT)
     values = functional.pad(value.to(KERNEL), (0, told.shape[-1] - depth))
     with full(query.device):  # an autocast around would round all to its own type
@@ -110,7 +110,7 @@ def _fill(found: torch.Tensor, asked: torch.Tensor, told: torch.Tensor, values: 
             found[which, part] = torch.bmm(scores, values[which])
 
 
-def _joined(first: torch.Tensor, others: list[torch.Tensor], dtype: torch.dtype, multiple: int = 1) -> torch.Tensor:
+def _joined(first: torch.Tensor, others: Sequence[torch.Tensor], dtype: torch.dtype, multiple: int = 1) -> torch.Tensor:
     """Along the channels; zeros follow up to a multiple."""
     parts = [first, *others]
     width = sum(part.shape[-1] for part in parts)
